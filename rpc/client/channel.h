@@ -1,0 +1,71 @@
+// A client's way to one server, across the server's restarts.
+
+#ifndef TANDEM_RPC_CLIENT_CHANNEL_H_
+#define TANDEM_RPC_CLIENT_CHANNEL_H_
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "rpc/client/session.h"
+#include "rpc/client/transport.h"
+#include "rpc/wire/method.h"
+
+namespace tandem::rpc {
+
+struct ChannelOptions {
+  // The uid that the server must run as, as the kernel knows it (the effective
+  // uid of who called listen(2)); a server of another uid is sent nothing.
+  // Unset: our own effective uid.
+  std::optional<uid_t> server_uid;
+  // Messages larger than this fail the call with kResourceExhausted.
+  std::size_t max_message_bytes = 64 << 20;
+};
+
+struct InProcessOptions {
+  // Workers for methods that run on the pool; 0: they run on the caller's
+  // thread, as inline methods do.
+  int workers = 4;
+};
+
+// Carries calls to the server at an address. Connects when a call needs it,
+// verifies the server before the first byte of each connection, says Hello,
+// and connects again after a restart.
+//
+// Errors: see Transport.
+// Thread safety: thread-safe. Outlives the clients that use it.
+class Channel : public Transport {
+ public:
+  // Does not connect yet, so the server may start later.
+  // Errors: kInvalidArgument when `address` is not a unix address.
+  static absl::StatusOr<std::unique_ptr<Channel>> Connect(
+      std::string_view address, ChannelOptions options = {});
+
+  // Calls handlers in this process, with the same deadlines, cancellation and
+  // errors as across processes. The handlers must outlive the channel.
+  static std::unique_ptr<Channel> InProcess(std::vector<Served> services,
+                                            InProcessOptions options = {});
+
+  // Waits until a server has answered Hello (or said that it does not know it).
+  // Errors: kDeadlineExceeded, with the reason of the last attempt;
+  // kPermissionDenied when the server runs as another uid.
+  absl::Status WaitForConnected(absl::Duration timeout);
+
+  // Connects, says Hello, and returns a connection of the caller's own.
+  // Errors: kUnavailable when no server answers (no waiting for one);
+  // kPermissionDenied; kDeadlineExceeded when Hello is not answered in time.
+  virtual absl::StatusOr<std::unique_ptr<Session>> OpenSession(
+      absl::Duration timeout) = 0;
+};
+
+}  // namespace tandem::rpc
+
+#endif  // TANDEM_RPC_CLIENT_CHANNEL_H_

@@ -1,0 +1,93 @@
+// What stands behind every generated client: a way to carry calls.
+
+#ifndef TANDEM_RPC_CLIENT_TRANSPORT_H_
+#define TANDEM_RPC_CLIENT_TRANSPORT_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "google/protobuf/message_lite.h"
+#include "rpc/client/cancellation.h"
+#include "rpc/wire/method.h"
+#include "rpc/wire/stream.h"
+
+namespace tandem::rpc {
+
+// How long a unary call waits when CallOptions::timeout is unset.
+inline constexpr absl::Duration kDefaultCallTimeout = absl::Seconds(10);
+
+struct CallOptions {
+  // From now until the caller stops waiting; then the call ends with
+  // kDeadlineExceeded and the handler sees it cancelled. Unset: unary calls wait
+  // kDefaultCallTimeout, streams have no deadline (they end with the connection).
+  std::optional<absl::Duration> timeout;
+  // While no server answers at the address: false, the call fails at once with
+  // kUnavailable; true, it waits for one until its deadline.
+  bool wait_for_ready = false;
+  // Cancels the call when told to. Must outlive the call. May be null.
+  Cancellation* cancellation = nullptr;
+};
+
+// One unary call in flight, made by the generated client. The transport fills
+// `reply` and `status`, then runs `done` once, without locks held, on any thread,
+// maybe before Start returns. The object may be gone when `done` returns.
+struct ClientCall {
+  const Method* method = nullptr;
+  google::protobuf::MessageLite* reply = nullptr;
+  absl::Status status;
+  void (*done)(ClientCall*) = nullptr;
+};
+
+// The client's end of a stream.
+class ClientStream : public MessageStream {
+ public:
+  // Sends no more; Receive goes on.
+  virtual void CloseSend() = 0;
+  // Gives the call up; the handler sees it cancelled. Idempotent.
+  virtual void Cancel() = 0;
+  // How the stream ended, once Receive has said false. Until then kOk.
+  virtual absl::Status status() const = 0;
+};
+
+class BlockingCall;
+
+// Carries calls to one peer.
+//
+// Errors that any call may end with, besides the handler's own:
+//   kUnavailable        no server there, or the connection broke; whether the
+//                       handler ran is unknown then
+//   kDeadlineExceeded, kCancelled
+//   kUnimplemented      the server has no such service or method
+//   kInvalidArgument    the server could not parse the request
+//   kResourceExhausted  the server's queue is full, or a message is too large
+//   kPermissionDenied   the server's access policy, or the client's (wrong uid)
+//
+// Thread safety: thread-safe. Destroy after the last call has ended; destroying
+// it earlier ends them with kCancelled or kUnavailable.
+class Transport {
+ public:
+  virtual ~Transport() = default;
+
+  // Begins a unary call. `request` is read before Start returns; `call` must
+  // live until its `done` ran.
+  virtual void Start(ClientCall* call,
+                     const google::protobuf::MessageLite& request,
+                     const CallOptions& options) = 0;
+
+  // Begins a call that streams; never null. `request` is null where the client
+  // streams. An error shows as the status of a stream that is over.
+  virtual std::shared_ptr<ClientStream> Open(
+      const Method& method, const google::protobuf::MessageLite* request,
+      const CallOptions& options) = 0;
+
+  // Blocks until `call`, begun by Start(), is done. A wire whose blocked callers
+  // read the socket themselves does so here; the default waits.
+  virtual void Wait(BlockingCall& call);
+};
+
+}  // namespace tandem::rpc
+
+#endif  // TANDEM_RPC_CLIENT_TRANSPORT_H_

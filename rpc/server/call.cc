@@ -1,0 +1,44 @@
+#include "rpc/server/call.h"
+
+#include <utility>
+
+namespace tandem::rpc {
+
+std::string_view WireName(Wire wire) {
+  switch (wire) {
+    case Wire::kInProcess:
+      return "in-process";
+    case Wire::kGrpc:
+      return "grpc";
+  }
+  return "unknown";
+}
+
+void Call::OnCancel(std::function<void()> callback) {
+  {
+    MutexLock lock(mu_);
+    if (!is_cancelled()) {
+      on_cancel_ = std::move(callback);
+      return;
+    }
+  }
+  callback();
+}
+
+void Call::MarkCancelled() {
+  std::function<void()> callback;
+  {
+    MutexLock lock(mu_);
+    cancelled_.store(true, std::memory_order_release);
+    callback = std::exchange(on_cancel_, nullptr);
+  }
+  if (callback) callback();
+}
+
+void Call::ForgetCallback() {
+  std::function<void()> callback;
+  MutexLock lock(mu_);
+  callback = std::exchange(on_cancel_, nullptr);
+}
+
+}  // namespace tandem::rpc

@@ -1,0 +1,76 @@
+// A process's server: one published unix socket, any number of services.
+
+#ifndef TANDEM_RPC_SERVER_SERVER_H_
+#define TANDEM_RPC_SERVER_SERVER_H_
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "rpc/server/access_policy.h"
+#include "rpc/socket/unix_listener.h"
+#include "rpc/wire/method.h"
+
+namespace tandem::rpc {
+
+struct ServerOptions {
+  // "unix:/run/kv/kv.sock".
+  std::string address;
+  // Mode and owner of the socket file.
+  SocketPermissions permissions;
+  // Who may connect. Root is not special.
+  AccessPolicy access = AccessPolicy::SameUser();
+  // What is served. The handlers must outlive the server.
+  std::vector<Served> services;
+  // What Hello calls this program, such as "tandem-node 0.1.0".
+  std::string name;
+
+  // Threads that run handlers, and calls that may wait for one; a call that
+  // finds the queue full is answered kResourceExhausted.
+  int workers = 8;
+  int max_queued_calls = 1024;
+  // A request or stream message larger than this is refused.
+  std::size_t max_message_bytes = 64 << 20;
+  // Calls in flight per connection; further ones wait.
+  int max_calls_per_connection = 1024;
+  // Connections in total and per uid; further ones are closed.
+  int max_connections = 1024;
+  int max_connections_per_uid = 256;
+  // How long a client may take for its first 24 bytes.
+  absl::Duration preface_timeout = absl::Seconds(5);
+};
+
+// Serves until stopped.
+//
+// Lifecycle: Start() returns once clients can connect. The destructor stops as
+// Stop(absl::ZeroDuration()) does.
+// Thread safety: thread-safe.
+class Server {
+ public:
+  // Errors: those of UnixListener::Listen; kInvalidArgument (address, options);
+  // kInternal when gRPC does not keep what we rely on (the start-up self-test).
+  static absl::StatusOr<std::unique_ptr<Server>> Start(ServerOptions options);
+
+  virtual ~Server() = default;
+
+  // Refuses new connections and calls, removes the socket, waits for calls in
+  // flight for at most `timeout`, then cancels them. Idempotent.
+  virtual void Stop(absl::Duration timeout) = 0;
+
+  // Waits for SIGTERM or SIGINT, then stops as Stop() does. To be called before
+  // any thread that could take these signals is started, or with them blocked.
+  absl::Status RunUntilSignal(absl::Duration timeout);
+
+  // Where clients connect, such as "unix:/run/kv/kv.sock".
+  virtual const std::string& address() const = 0;
+  // Random for each start; the same as in Hello.
+  virtual const std::string& instance_id() const = 0;
+};
+
+}  // namespace tandem::rpc
+
+#endif  // TANDEM_RPC_SERVER_SERVER_H_
