@@ -1,0 +1,114 @@
+#include "rpc/socket/dial.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <random>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "rpc/base/status_macros.h"
+#include "rpc/socket/peer_credentials.h"
+
+namespace tandem::rpc {
+namespace {
+
+// Between two tries at a full queue.
+constexpr absl::Duration kShortestPause = absl::Milliseconds(1);
+constexpr absl::Duration kLongestPause = absl::Milliseconds(20);
+
+bool IsSocket(const std::string& path) {
+  struct stat info;
+  return ::stat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode);
+}
+
+// What a failed connect(2) means to who wants to reach the server.
+absl::Status ConnectError(int error, const std::string& path) {
+  switch (error) {
+    case ENOENT:
+      return absl::UnavailableError(absl::StrCat("there is no socket at ", path,
+                                                 ": is the server running?"));
+    case ECONNREFUSED:
+      // The kernel says the same of a file that is no socket.
+      if (!IsSocket(path)) break;
+      return absl::UnavailableError(
+          absl::StrCat("nobody listens at ", path,
+                       ": the server died, or is stopping or starting"));
+    case EAGAIN:
+      return absl::UnavailableError(
+          absl::StrCat("the server at ", path,
+                       " does not accept connections: its queue is full"));
+    case EACCES:
+    case EPERM:
+      return absl::PermissionDeniedError(absl::StrCat(
+          "we may not connect to ", path,
+          ": its mode, or that of a directory above it, does not let us"));
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case ENOBUFS:
+      return absl::ErrnoToStatus(error, absl::StrCat("connect to ", path));
+    default:
+      break;
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      "what is at ", path,
+      " is not a server's socket: connect: ", std::strerror(error)));
+}
+
+absl::StatusOr<UniqueFd> ConnectOnce(const std::string& path, int* error) {
+  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  *error = 0;
+  if (!fd.is_valid() ||
+      ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address),
+                sizeof(address)) != 0) {
+    *error = errno;
+    return ConnectError(*error, path);
+  }
+  return fd;
+}
+
+// Half to all of `pause`, so that clients do not come back together.
+absl::Duration Jittered(absl::Duration pause) {
+  thread_local std::minstd_rand random(std::random_device{}());
+  return pause * std::uniform_real_distribution<double>(0.5, 1)(random);
+}
+
+absl::StatusOr<UniqueFd> Connect(const std::string& path, absl::Time deadline) {
+  absl::Duration pause = kShortestPause;
+  while (true) {
+    int error = 0;
+    absl::StatusOr<UniqueFd> fd = ConnectOnce(path, &error);
+    const absl::Duration left = deadline - absl::Now();
+    if (error != EAGAIN || left <= absl::ZeroDuration()) return fd;
+    // A full queue offers nothing to wait on.
+    absl::SleepFor(std::min(Jittered(pause), left));
+    pause = std::min(pause * 2, kLongestPause);
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<UniqueFd> Dial(const UnixAddress& address, uid_t server_uid,
+                              absl::Time deadline) {
+  TANDEM_ASSIGN_OR_RETURN(UniqueFd fd, Connect(address.path(), deadline));
+  TANDEM_ASSIGN_OR_RETURN(const PeerCredentials server,
+                          PeerCredentialsOf(fd.get()));
+  if (server.uid != server_uid) {
+    return absl::PermissionDeniedError(absl::StrCat(
+        "the server at ", address.path(), " runs as uid ", server.uid,
+        ", not as uid ", server_uid, ": nothing was sent to it"));
+  }
+  return fd;
+}
+
+}  // namespace tandem::rpc

@@ -1,0 +1,32 @@
+// Connects to a server and checks who it is.
+
+#ifndef TANDEM_RPC_SOCKET_DIAL_H_
+#define TANDEM_RPC_SOCKET_DIAL_H_
+
+#include <sys/types.h>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "rpc/base/unique_fd.h"
+#include "rpc/socket/unix_address.h"
+
+namespace tandem::rpc {
+
+// Returns a connection to the server at `address`, which the kernel says runs
+// as `server_uid`; nothing has been sent yet. The descriptor does not block.
+// While the server's queue of connections is full, tries again until `deadline`
+// (tries once if that has passed); else answers at once.
+//
+// Errors:
+//   kUnavailable         nobody listens there now: no file, a file that a dead
+//                        server left, or a full queue until the deadline
+//   kPermissionDenied    the server runs as another uid; or the file, or a
+//                        directory above it, is not open to us
+//   kFailedPrecondition  what is there will never be a server: not a socket
+//   kResourceExhausted   we are out of descriptors or memory
+absl::StatusOr<UniqueFd> Dial(const UnixAddress& address, uid_t server_uid,
+                              absl::Time deadline);
+
+}  // namespace tandem::rpc
+
+#endif  // TANDEM_RPC_SOCKET_DIAL_H_
