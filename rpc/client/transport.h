@@ -21,8 +21,9 @@ inline constexpr absl::Duration kDefaultCallTimeout = absl::Seconds(10);
 
 struct CallOptions {
   // From now until the caller stops waiting; then the call ends with
-  // kDeadlineExceeded and the handler sees it cancelled. Unset: unary calls wait
-  // kDefaultCallTimeout, streams have no deadline (they end with the connection).
+  // kDeadlineExceeded and the handler sees it cancelled. Unset: unary calls
+  // wait kDefaultCallTimeout, streams have no deadline (they end with the
+  // connection).
   std::optional<absl::Duration> timeout;
   // While no server answers at the address: false, the call fails at once with
   // kUnavailable; true, it waits for one until its deadline.
@@ -32,8 +33,9 @@ struct CallOptions {
 };
 
 // One unary call in flight, made by the generated client. The transport fills
-// `reply` and `status`, then runs `done` once, without locks held, on any thread,
-// maybe before Start returns. The object may be gone when `done` returns.
+// `reply` and `status`, then runs `done` once, without locks held, on any
+// thread, maybe before Start returns. The object may be gone when `done`
+// returns.
 struct ClientCall {
   const Method* method = nullptr;
   google::protobuf::MessageLite* reply = nullptr;
@@ -83,8 +85,8 @@ class Transport {
       const Method& method, const google::protobuf::MessageLite* request,
       const CallOptions& options) = 0;
 
-  // Blocks until `call`, begun by Start(), is done. A wire whose blocked callers
-  // read the socket themselves does so here; the default waits.
+  // Blocks until `call`, begun by Start(), is done. A wire whose blocked
+  // callers read the socket themselves does so here; the default waits.
   virtual void Wait(BlockingCall& call);
 };
 

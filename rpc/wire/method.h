@@ -24,6 +24,8 @@ struct Method {
   std::string_view service;  // "kv.v1.Store"
   std::string_view name;     // "Get"
   const char* path;          // "/kv.v1.Store/Get"
+  // The service's, as in ServiceInfo.
+  std::string_view fingerprint;
   Shape shape;
   Run run;
   int index;  // within ServiceInfo::methods
@@ -36,9 +38,9 @@ struct Method {
   // Call the handler with typed messages. `unary` is null for streams, `stream`
   // for unary methods. `request` is null where the client streams, else lives
   // until the method returns.
-  void (*unary)(void* handler, ServerCall& call);
+  void (*unary)(void* handler, ServerCall& call) = nullptr;
   void (*stream)(void* handler, std::shared_ptr<ServerStream> stream,
-                 const google::protobuf::MessageLite* request);
+                 const google::protobuf::MessageLite* request) = nullptr;
 };
 
 // One service.

@@ -22,4 +22,23 @@ bool ReceiveAndWait(MessageStream& stream,
   return *wait.got;
 }
 
+absl::Status SendAndWait(MessageStream& stream,
+                         const google::protobuf::MessageLite& message) {
+  for (;;) {
+    absl::Status sent = stream.Send(message);
+    if (!absl::IsResourceExhausted(sent)) return sent;
+    struct {
+      Mutex mu;
+      bool writable = false;
+    } wait;
+    stream.OnWritable([&wait] {
+      MutexLock lock(wait.mu);
+      wait.writable = true;
+      wait.mu.NotifyOne();
+    });
+    MutexLock lock(wait.mu);
+    wait.mu.Await([&] { return wait.writable; });
+  }
+}
+
 }  // namespace tandem::rpc

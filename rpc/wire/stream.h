@@ -12,8 +12,8 @@ namespace tandem::rpc {
 
 // Sends and receives messages, with a bounded buffer each way.
 //
-// Thread safety: thread-safe; one Receive at a time. Callbacks run once, without
-// locks held, on any thread, maybe before the method returns.
+// Thread safety: thread-safe; one Receive at a time. Callbacks run once,
+// without locks held, on any thread, maybe before the method returns.
 class MessageStream {
  public:
   using Ready = std::function<void()>;
@@ -22,7 +22,8 @@ class MessageStream {
   virtual ~MessageStream() = default;
 
   // Queues a copy of `message`; never blocks. Errors: kResourceExhausted when
-  // full (wait for OnWritable), kCancelled when the stream is over.
+  // full (wait for OnWritable); kInvalidArgument when `message` is larger than
+  // the peer takes; kCancelled when the stream is over.
   virtual absl::Status Send(const google::protobuf::MessageLite& message) = 0;
 
   // Runs `ready` when there is room, or when the stream is over.
@@ -32,8 +33,13 @@ class MessageStream {
   virtual void Receive(google::protobuf::MessageLite* into, Received done) = 0;
 };
 
-// Receive() for threads that may block.
+// Receive() for threads that may block: returns what `done` is told.
 bool ReceiveAndWait(MessageStream& stream, google::protobuf::MessageLite* into);
+
+// Send() for threads that may block: waits for room. Errors: kCancelled when
+// the stream is over; kInvalidArgument when `message` is too large.
+absl::Status SendAndWait(MessageStream& stream,
+                         const google::protobuf::MessageLite& message);
 
 }  // namespace tandem::rpc
 

@@ -1,0 +1,97 @@
+// Unary calls as generated clients make them: blocking, or with a callback.
+
+#ifndef TANDEM_RPC_CLIENT_CALL_H_
+#define TANDEM_RPC_CLIENT_CALL_H_
+
+#include <type_traits>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "google/protobuf/message_lite.h"
+#include "rpc/base/mutex.h"
+#include "rpc/client/transport.h"
+#include "rpc/wire/method.h"
+
+namespace tandem::rpc {
+
+// A call whose caller waits for it, on the caller's stack.
+//
+// Thread safety: thread-compatible; finished by any thread.
+class BlockingCall final : public ClientCall {
+ public:
+  // `of`'s reply goes to `into`.
+  BlockingCall(const Method& of, google::protobuf::MessageLite* into);
+
+  // Begins the call and waits until it is over; returns its status.
+  absl::Status Run(Transport& transport,
+                   const google::protobuf::MessageLite& request,
+                   const CallOptions& options) ABSL_LOCKS_EXCLUDED(mu_);
+
+  // For Transport::Wait: blocks until the call is over.
+  void Await() ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  Mutex mu_;
+  bool is_over_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+// Calls and waits. Blocks the thread for at most the call's timeout.
+template <typename R>
+absl::StatusOr<R> CallAndWait(Transport& transport, const Method& method,
+                              const google::protobuf::MessageLite& request,
+                              const CallOptions& options) {
+  absl::StatusOr<R> reply{R()};
+  BlockingCall call(method, &*reply);
+  absl::Status status = call.Run(transport, request, options);
+  if (!status.ok()) return status;
+  return reply;
+}
+
+// A call that tells `Done` when it is over. Owns itself.
+template <typename R, typename Done>
+class CallbackCall final : public ClientCall {
+ public:
+  CallbackCall(const Method& of, Done callback)
+      : callback_(std::move(callback)) {
+    method = &of;
+    reply = &reply_;
+    done = [](ClientCall* call) { static_cast<CallbackCall*>(call)->Finish(); };
+  }
+
+ private:
+  void Finish() {
+    // The callback may destroy what the call lives on, so it runs last.
+    Done callback = std::move(callback_);
+    absl::Status end = std::move(status);
+    R message = std::move(reply_);
+    delete this;
+    if constexpr (std::is_invocable_v<Done, const absl::Status&, R&>) {
+      callback(end, message);
+    } else if (end.ok()) {
+      callback(absl::StatusOr<R>(std::move(message)));
+    } else {
+      callback(absl::StatusOr<R>(std::move(end)));
+    }
+  }
+
+  Done callback_;
+  R reply_;
+};
+
+// Begins a call and returns. `done` takes absl::StatusOr<R>, or (const
+// absl::Status&, R&); it runs once, on any thread, maybe before this returns.
+template <typename R, typename Done>
+void CallThen(Transport& transport, const Method& method,
+              const google::protobuf::MessageLite& request,
+              const CallOptions& options, Done done) {
+  static_assert(std::is_invocable_v<Done, absl::StatusOr<R>> ||
+                    std::is_invocable_v<Done, const absl::Status&, R&>,
+                "done takes absl::StatusOr<R>, or (const absl::Status&, R&)");
+  transport.Start(new CallbackCall<R, Done>(method, std::move(done)), request,
+                  options);
+}
+
+}  // namespace tandem::rpc
+
+#endif  // TANDEM_RPC_CLIENT_CALL_H_

@@ -1,0 +1,48 @@
+#include "rpc/client/cancellation.h"
+
+#include <utility>
+
+namespace tandem::rpc {
+
+void Cancellation::Cancel() {
+  MutexLock lock(mu_);
+  cancelled_ = true;
+  while (!callbacks_.empty()) {
+    auto callback = callbacks_.extract(callbacks_.begin());
+    running_ = callback.key();
+    mu_.Unlock();
+    callback.mapped()();
+    callback.mapped() = nullptr;
+    mu_.Lock();
+    running_ = 0;
+    mu_.NotifyAll();
+  }
+}
+
+bool Cancellation::is_cancelled() const {
+  MutexLock lock(mu_);
+  return cancelled_;
+}
+
+std::uint64_t Cancellation::Add(std::function<void()> callback) {
+  std::uint64_t key;
+  {
+    MutexLock lock(mu_);
+    key = next_key_++;
+    if (!cancelled_) {
+      callbacks_.emplace(key, std::move(callback));
+      return key;
+    }
+  }
+  callback();
+  return key;
+}
+
+void Cancellation::Remove(std::uint64_t key) {
+  MutexLock lock(mu_);
+  callbacks_.erase(key);
+  mu_.Await([this, key]()
+                ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return running_ != key; });
+}
+
+}  // namespace tandem::rpc
