@@ -1,0 +1,57 @@
+// Serves a dispatch table over gRPC.
+
+#ifndef TANDEM_RPC_WIRE_GRPC_GRPC_SERVICE_H_
+#define TANDEM_RPC_WIRE_GRPC_GRPC_SERVICE_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <cstddef>
+#include <functional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "rpc/server/call.h"
+#include "rpc/server/worker_pool.h"
+#include "rpc/wire/method.h"
+
+namespace tandem::rpc {
+
+struct GrpcServiceOptions {
+  // Who is at the other end of the connection that gRPC calls `peer`. Asked
+  // before a call's bytes are parsed; a call without a caller is refused with
+  // kPermissionDenied, so an empty function refuses all. Must not block.
+  std::function<absl::StatusOr<Caller>(const std::string& peer)> caller_of;
+  // Runs the handlers of methods that are not INLINE. Outlives the service.
+  WorkerPool* pool = nullptr;
+  // Larger requests, replies and stream messages fail with kResourceExhausted.
+  // Requests are bounded while they arrive only if the grpc::Server is given
+  // the same limit (SetMaxReceiveMessageSize).
+  std::size_t max_message_bytes = 64 << 20;
+};
+
+// One service of a grpc::Server, for any handler: no gRPC code is generated.
+//
+// Lifecycle: register it with a grpc::ServerBuilder; it, the handler and the
+// pool outlive the grpc::Server. To stop: shut the grpc::Server down, which
+// cancels what is in flight, then stop the pool, then destroy the grpc::Server
+// (its destructor waits until each call has been answered).
+//
+// Errors that it answers itself: kPermissionDenied (above); kInvalidArgument
+// for a request that does not parse, or has a field of another type than this
+// server's .proto says; kResourceExhausted; kInternal when the handler dropped
+// a call unanswered.
+//
+// Thread safety: immutable; handlers run on the pool or on gRPC's threads.
+class GrpcService final : public grpc::Service {
+ public:
+  GrpcService(const Served& served, GrpcServiceOptions options);
+  ~GrpcService() override;
+
+ private:
+  const Served served_;
+  const GrpcServiceOptions options_;
+};
+
+}  // namespace tandem::rpc
+
+#endif  // TANDEM_RPC_WIRE_GRPC_GRPC_SERVICE_H_
