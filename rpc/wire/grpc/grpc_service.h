@@ -4,6 +4,7 @@
 #define TANDEM_RPC_WIRE_GRPC_GRPC_SERVICE_H_
 
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/impl/service_type.h>
 
 #include <cstddef>
 #include <functional>
