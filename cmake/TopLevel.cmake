@@ -1,0 +1,32 @@
+# Choices that belong to whoever builds: made here only when Tandem is the
+# top-level project, and each can be set on the command line of cmake.
+
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "Kind of build." FORCE)
+  # Optimized, with line numbers, and without asserts compiled out.
+  set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1" CACHE STRING "Flags of that kind." FORCE)
+endif()
+
+find_program(TANDEM_CCACHE ccache)
+if(TANDEM_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${TANDEM_CCACHE})
+endif()
+
+find_program(TANDEM_LLD ld.lld)
+if(TANDEM_LLD)
+  add_link_options(-fuse-ld=lld)
+endif()
+
+set(TANDEM_SANITIZE "" CACHE STRING "address (with undefined), thread, or nothing.")
+if(TANDEM_SANITIZE STREQUAL "address")
+  set(sanitizers address,undefined)
+elseif(TANDEM_SANITIZE STREQUAL "thread")
+  set(sanitizers thread)
+elseif(TANDEM_SANITIZE)
+  message(FATAL_ERROR "TANDEM_SANITIZE is '${TANDEM_SANITIZE}', not address or thread.")
+endif()
+if(TANDEM_SANITIZE)
+  add_compile_options(-fsanitize=${sanitizers} -fno-sanitize-recover=all
+    -fno-omit-frame-pointer -O1)
+  add_link_options(-fsanitize=${sanitizers})
+endif()

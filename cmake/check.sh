@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# The whole development loop: installs what is missing (Debian 12, with apt-get
+# as root or through sudo), builds, and runs every check and test.
+#
+#   cmake/check.sh                      in build/
+#   cmake/check.sh --sanitize=address   in build-address/, with undefined too
+#   cmake/check.sh --sanitize=thread    in build-thread/: the tests that do not
+#                                       go through gRPC, which is built without
+#                                       ThreadSanitizer
+#   cmake/check.sh --clang              in build-clang/, with -Wthread-safety;
+#                                       may be combined with --sanitize
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=cmake/setup.sh
+source cmake/setup.sh
+
+usage() { sed -n '2,/^set/ s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+
+build=build
+options=()
+more_packages=()
+for argument in "$@"; do
+  case $argument in
+    --sanitize=address | --sanitize=thread)
+      build+=-${argument#*=}
+      options+=("-DTANDEM_SANITIZE=${argument#*=}")
+      ;;
+    --clang)
+      build+=-clang
+      options+=(-DCMAKE_CXX_COMPILER=clang++)
+      more_packages+=(clang)
+      ;;
+    --help)
+      usage
+      exit 0
+      ;;
+    *)
+      echo "$0: unknown option $argument" >&2
+      usage >&2
+      exit 2
+      ;;
+  esac
+done
+
+install_packages "${more_packages[@]}"
+configure "$build" "${options[@]}"
+echo "== building in $build"
+# The second target compiles each public header alone.
+cmake --build "$build" --target all all_verify_interface_header_sets
+echo "== testing"
+ctest --test-dir "$build" --parallel "$(nproc)" --output-on-failure \
+  --no-tests=error
