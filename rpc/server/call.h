@@ -32,7 +32,7 @@ struct Caller {
   std::uint64_t connection_id = 0;
   Wire wire = Wire::kInProcess;
   // When the connection was made.
-  absl::Time since;
+  absl::Time since = absl::InfinitePast();
 };
 
 // One request on its way through a handler.

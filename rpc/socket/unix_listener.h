@@ -24,8 +24,8 @@ struct SocketPermissions {
   // Unset: our own effective uid and gid (the directory's gid where that is
   // setgid). To give the file away takes privileges, or membership of the
   // group.
-  std::optional<uid_t> uid;
-  std::optional<gid_t> gid;
+  std::optional<uid_t> uid = std::nullopt;
+  std::optional<gid_t> gid = std::nullopt;
 };
 
 // The gid of the group `name`, or of its decimal number, for a program's

@@ -1,0 +1,189 @@
+#include "rpc/socket/dial.h"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "rpc/socket/unix_listener.h"
+#include "rpc/testing/status_matchers.h"
+#include "rpc/testing/temp_dir.h"
+#include "tests/support/child.h"
+#include "tests/support/descriptors.h"
+
+namespace tandem::rpc {
+namespace {
+
+namespace fs = std::filesystem;
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using testing::IsOk;
+using testing::StatusIs;
+
+class DialTest : public ::testing::Test {
+ protected:
+  UnixAddress Address() const { return *UnixAddress::Parse(dir_.Address("s")); }
+  absl::StatusOr<UniqueFd> DialNow() const {
+    return Dial(Address(), ::geteuid(), absl::InfinitePast());
+  }
+  void ExpectError(absl::StatusCode code, const std::string& why) const {
+    const auto before = test::OpenDescriptors();
+    EXPECT_THAT(DialNow(), StatusIs(code, AllOf(HasSubstr(dir_.File("s")),
+                                                HasSubstr(why))));
+    EXPECT_EQ(test::OpenDescriptors(), before);
+  }
+
+  testing::TempDir dir_;
+};
+
+TEST_F(DialTest, ConnectsWithADescriptorThatDoesNotBlockNorLeak) {
+  const auto listener = UnixListener::Listen(Address());
+  ASSERT_THAT(listener, IsOk());
+  const auto fd = DialNow();
+  ASSERT_THAT(fd, IsOk());
+  EXPECT_TRUE(::fcntl(fd->get(), F_GETFL) & O_NONBLOCK);
+  EXPECT_TRUE(::fcntl(fd->get(), F_GETFD) & FD_CLOEXEC);
+}
+
+TEST_F(DialTest, NoFileMeansThatTheServerIsNotThere) {
+  ExpectError(absl::StatusCode::kUnavailable, "is the server running?");
+}
+
+TEST_F(DialTest, AFileWithoutAServerIsStale) {
+  {
+    auto listener = UnixListener::Listen(Address());
+    ASSERT_THAT(listener, IsOk());
+    fs::rename(dir_.File("s"), dir_.File("t"));
+    (*listener)->Close();
+  }
+  fs::rename(dir_.File("t"), dir_.File("s"));
+  ExpectError(absl::StatusCode::kUnavailable, "nobody listens");
+}
+
+TEST_F(DialTest, WhatIsNoSocketIsSaidSo) {
+  std::ofstream(dir_.File("s")) << "x";
+  ExpectError(absl::StatusCode::kFailedPrecondition, "not a server's socket");
+}
+
+TEST_F(DialTest, AFileOnTheWayIsSaidSo) {
+  std::ofstream(dir_.File("file")) << "x";
+  EXPECT_THAT(Dial(*UnixAddress::Parse(dir_.Address("file/s")), ::geteuid(),
+                   absl::Now()),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+}
+
+TEST_F(DialTest, ALoopOfLinksIsSaidSo) {
+  fs::create_symlink("s", dir_.File("loop"));
+  fs::create_symlink("loop", dir_.File("s"));
+  EXPECT_THAT(DialNow(), StatusIs(absl::StatusCode::kFailedPrecondition));
+}
+
+TEST_F(DialTest, AFileThatIsNotOpenToUsIsPermissionDenied) {
+  if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 0711), 0);
+  const auto listener = UnixListener::Listen(Address(), {.mode = 0600});
+  ASSERT_THAT(listener, IsOk());
+  EXPECT_EQ(test::RunAs(test::kForeignUid,
+                        [this] {
+                          ExpectError(absl::StatusCode::kPermissionDenied,
+                                      "we may not connect");
+                          return HasFailure();
+                        }),
+            0);
+}
+
+TEST_F(DialTest, AServerOfAnotherUidGetsNoByte) {
+  const auto listener = UnixListener::Listen(Address());
+  ASSERT_THAT(listener, IsOk());
+  const auto before = test::OpenDescriptors();
+  EXPECT_THAT(
+      Dial(Address(), ::geteuid() + 1, absl::Now()),
+      StatusIs(absl::StatusCode::kPermissionDenied,
+               AllOf(HasSubstr(absl::StrCat("runs as uid ", ::geteuid())),
+                     HasSubstr(absl::StrCat("not as uid ", ::geteuid() + 1)))));
+  EXPECT_EQ(test::OpenDescriptors(), before);
+  const UniqueFd accepted(
+      ::accept4((*listener)->fd(), nullptr, nullptr, SOCK_CLOEXEC));
+  ASSERT_TRUE(accepted.is_valid());
+  char byte;
+  EXPECT_EQ(::recv(accepted.get(), &byte, 1, 0), 0) << "closed, nothing sent";
+}
+
+TEST_F(DialTest, AnImpostorThatTookThePathIsFoundOut) {
+  if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  ASSERT_EQ(::chown(dir_.path().c_str(), test::kForeignUid, 0), 0);
+  test::Pipe ready;
+  test::Child impostor([&] {
+    if (!test::Become(test::kForeignUid)) return 1;
+    const auto listener = UnixListener::Listen(Address(), {.mode = 0666});
+    ready.Write(listener.ok() ? 'y' : 'n');
+    ::pause();
+    return 0;
+  });
+  ASSERT_EQ(ready.Read(), 'y');
+  ExpectError(absl::StatusCode::kPermissionDenied, "runs as uid 54321");
+}
+
+class FullQueueTest : public DialTest {
+ protected:
+  void SetUp() override {
+    auto listener = UnixListener::Listen(Address());
+    ASSERT_THAT(listener, IsOk());
+    listener_ = *std::move(listener);
+    ASSERT_EQ(::listen(listener_->fd(), 0), 0);
+    while (true) {
+      auto client = DialNow();
+      if (!client.ok()) break;
+      clients_.push_back(*std::move(client));
+    }
+    ASSERT_FALSE(clients_.empty());
+  }
+
+  std::unique_ptr<UnixListener> listener_;
+  std::vector<UniqueFd> clients_;
+};
+
+TEST_F(FullQueueTest, IsUnavailableOnceTheDeadlineHasPassed) {
+  ExpectError(absl::StatusCode::kUnavailable, "queue is full");
+  EXPECT_THAT(
+      Dial(Address(), ::geteuid(), absl::Now() + absl::Milliseconds(30)),
+      StatusIs(absl::StatusCode::kUnavailable, HasSubstr("queue is full")));
+}
+
+TEST_F(FullQueueTest, IsTriedAgainUntilThereIsRoom) {
+  std::thread server([this] {
+    absl::SleepFor(absl::Milliseconds(20));
+    UniqueFd accepted(
+        ::accept4(listener_->fd(), nullptr, nullptr, SOCK_CLOEXEC));
+  });
+  EXPECT_THAT(Dial(Address(), ::geteuid(), absl::Now() + absl::Seconds(30)),
+              IsOk());
+  server.join();
+}
+
+TEST_F(DialTest, RunningOutOfDescriptorsIsOurOwnTrouble) {
+  const auto listener = UnixListener::Listen(Address());
+  ASSERT_THAT(listener, IsOk());
+  rlimit before;
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none{0, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  const auto fd = DialNow();
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_THAT(fd, StatusIs(absl::StatusCode::kResourceExhausted));
+}
+
+}  // namespace
+}  // namespace tandem::rpc
