@@ -224,6 +224,18 @@ TEST_F(UnixListenerTest, APathOf107BytesWorks) {
   EXPECT_THAT(Dial(*address, ::geteuid(), absl::Now()), IsOk());
 }
 
+TEST_F(UnixListenerTest, AShortNameInALongDirectoryWorks) {
+  const std::string directory(kMaxSocketPathBytes - dir_.path().size() - 3,
+                              'x');
+  fs::create_directory(dir_.File(directory));
+  const auto address = UnixAddress::Parse(dir_.Address(directory + "/s"));
+  ASSERT_THAT(address, IsOk());
+  ASSERT_EQ(address->path().size(), kMaxSocketPathBytes);
+  const auto listener = UnixListener::Listen(*address);
+  ASSERT_THAT(listener, IsOk());
+  EXPECT_THAT(Dial(*address, ::geteuid(), absl::Now()), IsOk());
+}
+
 // The refusals.
 
 TEST_F(UnixListenerTest, ASecondServerIsToldThePidOfTheFirst) {

@@ -1,0 +1,343 @@
+#include "rpc/server/front_door.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "rpc/socket/dial.h"
+#include "rpc/socket/unix_listener.h"
+#include "rpc/testing/status_matchers.h"
+#include "rpc/testing/temp_dir.h"
+#include "tests/support/child.h"
+#include "tests/support/descriptors.h"
+#include "tests/support/eventually.h"
+
+namespace tandem::rpc {
+namespace {
+
+using test::Eventually;
+using test::OpenDescriptors;
+using testing::IsOk;
+
+constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+class FrontDoorTest : public ::testing::Test {
+ protected:
+  void Open(FrontDoorOptions options = {}) {
+    auto listener = UnixListener::Listen(Address(), {.mode = 0666});
+    ASSERT_THAT(listener, IsOk());
+    listener_ = *std::move(listener);
+    auto door = FrontDoor::Open(listener_->fd(), std::move(options), table_,
+                                [this](UniqueFd fd) { Keep(std::move(fd)); });
+    ASSERT_THAT(door, IsOk());
+    door_ = *std::move(door);
+  }
+
+  UnixAddress Address() const { return *UnixAddress::Parse(dir_.Address("s")); }
+  UniqueFd Connect() const {
+    auto fd = Dial(Address(), ::geteuid(), absl::Now());
+    return fd.ok() ? *std::move(fd) : UniqueFd();
+  }
+  UniqueFd ConnectAndSay(std::string_view words) const {
+    UniqueFd fd = Connect();
+    Say(fd, words);
+    return fd;
+  }
+  static void Say(const UniqueFd& fd, std::string_view words) {
+    EXPECT_EQ(::send(fd.get(), words.data(), words.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(words.size()));
+  }
+
+  // Waits until the door has handed over that many.
+  bool HasServed(std::size_t count) const {
+    return Eventually([&] {
+      MutexLock lock(mu_);
+      return served_.size() == count;
+    });
+  }
+  Caller CallerOf(std::size_t i) const {
+    MutexLock lock(mu_);
+    return callers_[i].value_or(Caller{});
+  }
+  int Served(std::size_t i) const {
+    MutexLock lock(mu_);
+    return served_[i].get();
+  }
+  void CloseServed() {
+    MutexLock lock(mu_);
+    served_.clear();
+  }
+
+  // The door closed the connection, and said nothing.
+  static bool IsClosed(const UniqueFd& fd) {
+    pollfd poll_fd{fd.get(), POLLIN, 0};
+    char byte;
+    return ::poll(&poll_fd, 1, 20000) == 1 &&
+           ::recv(fd.get(), &byte, 1, MSG_DONTWAIT) <= 0;
+  }
+  static bool IsOpen(const UniqueFd& fd) {
+    char byte;
+    return ::recv(fd.get(), &byte, 1, MSG_DONTWAIT) == -1 && errno == EAGAIN;
+  }
+
+  testing::TempDir dir_;
+  std::unique_ptr<UnixListener> listener_;
+  ConnectionTable table_;
+
+ private:
+  void Keep(UniqueFd fd) {
+    MutexLock lock(mu_);
+    callers_.push_back(table_.Find(absl::StrCat("fd:", fd.get())));
+    served_.push_back(std::move(fd));
+  }
+
+  mutable Mutex mu_;
+  std::vector<UniqueFd> served_ ABSL_GUARDED_BY(mu_);
+  // As the table had them when the connection was handed over.
+  std::vector<std::optional<Caller>> callers_ ABSL_GUARDED_BY(mu_);
+
+ protected:
+  std::unique_ptr<FrontDoor> door_;
+};
+
+TEST_F(FrontDoorTest, HandsOverAGrpcClientWithItsBytesUnread) {
+  Open();
+  const UniqueFd client = ConnectAndSay(std::string(kPreface) + "more");
+  ASSERT_TRUE(HasServed(1));
+  char bytes[64];
+  const ssize_t got = ::recv(Served(0), bytes, sizeof(bytes), 0);
+  EXPECT_EQ(std::string_view(bytes, got), std::string(kPreface) + "more");
+  EXPECT_EQ(door_->counts().served, 1u);
+  EXPECT_EQ(door_->counts().open, 1u);
+}
+
+TEST_F(FrontDoorTest, KnowsTheCallerBeforeItHandsOver) {
+  Open();
+  const absl::Time before = absl::Now();
+  const UniqueFd one = ConnectAndSay(kPreface);
+  ASSERT_TRUE(HasServed(1));
+  const UniqueFd two = ConnectAndSay(kPreface);
+  ASSERT_TRUE(HasServed(2));
+  EXPECT_EQ(CallerOf(0).uid, ::geteuid());
+  EXPECT_EQ(CallerOf(0).gid, ::getegid());
+  EXPECT_EQ(CallerOf(0).pid, ::getpid());
+  EXPECT_EQ(CallerOf(0).wire, Wire::kGrpc);
+  EXPECT_GE(CallerOf(0).since, before);
+  EXPECT_EQ(CallerOf(0).connection_id, 1u);
+  EXPECT_EQ(CallerOf(1).connection_id, 2u);
+}
+
+TEST_F(FrontDoorTest, WaitsForAClientThatSpeaksSlowly) {
+  Open();
+  const UniqueFd client = Connect();
+  for (const char c : kPreface) {
+    EXPECT_EQ(door_->counts().served, 0u);
+    Say(client, std::string_view(&c, 1));
+  }
+  EXPECT_TRUE(HasServed(1));
+}
+
+TEST_F(FrontDoorTest, ClosesOnASilentClient) {
+  Open({.preface_timeout = absl::Milliseconds(50)});
+  const UniqueFd client = Connect();
+  EXPECT_TRUE(IsClosed(client));
+  EXPECT_EQ(door_->counts().timed_out, 1u);
+}
+
+TEST_F(FrontDoorTest, ClosesOnHalfAPreface) {
+  Open({.preface_timeout = absl::Milliseconds(50)});
+  const UniqueFd client = ConnectAndSay(kPreface.substr(0, 23));
+  EXPECT_TRUE(IsClosed(client));
+  EXPECT_EQ(door_->counts().timed_out, 1u);
+}
+
+TEST_F(FrontDoorTest, ClosesOnGarbageAtOnce) {
+  Open({.preface_timeout = absl::Hours(1)});
+  for (const std::string_view words :
+       {"G", "GET / HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\r",
+        "\x16\x03\x01"}) {
+    const UniqueFd client = ConnectAndSay(words);
+    EXPECT_TRUE(IsClosed(client)) << words;
+  }
+  EXPECT_EQ(door_->counts().not_grpc, 4u);
+  EXPECT_EQ(door_->counts().served, 0u);
+}
+
+TEST_F(FrontDoorTest, ForgetsAClientThatLeavesTooEarly) {
+  Open({.max_connections = 1, .preface_timeout = absl::Hours(1)});
+  Connect();
+  EXPECT_TRUE(Eventually([&] { return door_->counts().not_grpc == 1; }));
+  ConnectAndSay(kPreface.substr(0, 5));
+  EXPECT_TRUE(Eventually([&] { return door_->counts().not_grpc == 2; }));
+  const UniqueFd client = ConnectAndSay(kPreface);
+  EXPECT_TRUE(HasServed(1)) << "its place is free";
+}
+
+TEST_F(FrontDoorTest, APolicyThatDoesNotAllowUsClosesAndSaysNothing) {
+  Open({.access = AccessPolicy()});
+  const UniqueFd client = ConnectAndSay(kPreface);
+  EXPECT_TRUE(IsClosed(client));
+  EXPECT_EQ(door_->counts().not_allowed, 1u);
+}
+
+TEST_F(FrontDoorTest, AForeignUidIsRefusedAndOursIsNot) {
+  if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 0711), 0);
+  test::Pipe go;
+  test::Child stranger([&] {
+    go.WaitClosed();
+    if (!test::Become(test::kForeignUid)) return 1;
+    const auto fd = Dial(Address(), 0, absl::Now());
+    return fd.ok() && IsClosed(*fd) ? 0 : 2;
+  });
+  Open({.preface_timeout = absl::Hours(1)});
+  go.Close();
+  EXPECT_EQ(stranger.Wait(), 0);
+  EXPECT_EQ(door_->counts().not_allowed, 1u);
+  const UniqueFd client = ConnectAndSay(kPreface);
+  EXPECT_TRUE(HasServed(1));
+}
+
+TEST_F(FrontDoorTest, AMemberOfAnAllowedGroupIsLetIn) {
+  if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 0711), 0);
+  test::Pipe go;
+  test::Pipe leave;
+  test::Child member([&] {
+    go.WaitClosed();
+    if (!test::Become(test::kForeignUid, {777})) return 1;
+    const auto fd = Dial(Address(), 0, absl::Now());
+    if (!fd.ok()) return 2;
+    Say(*fd, kPreface);
+    leave.WaitClosed();
+    return 0;
+  });
+  Open({.access = AccessPolicy::SameUser().AllowGid(777)});
+  go.Close();
+  EXPECT_TRUE(HasServed(1));
+  EXPECT_EQ(CallerOf(0).uid, test::kForeignUid);
+  leave.Close();
+  EXPECT_EQ(member.Wait(), 0);
+}
+
+TEST_F(FrontDoorTest, ClosesOnConnectionsBeyondTheLimit) {
+  Open({.max_connections = 2});
+  const UniqueFd one = ConnectAndSay(kPreface);
+  ASSERT_TRUE(HasServed(1));
+  const UniqueFd two = Connect();  // Silent ones count, too.
+  const UniqueFd three = ConnectAndSay(kPreface);
+  EXPECT_TRUE(IsClosed(three));
+  EXPECT_TRUE(IsOpen(one));
+  EXPECT_TRUE(IsOpen(two));
+  EXPECT_EQ(door_->counts().over_limit, 1u);
+}
+
+TEST_F(FrontDoorTest, ClosesOnConnectionsBeyondTheLimitOfOneUid) {
+  Open({.max_connections_per_uid = 1});
+  const UniqueFd one = ConnectAndSay(kPreface);
+  ASSERT_TRUE(HasServed(1));
+  const UniqueFd two = ConnectAndSay(kPreface);
+  EXPECT_TRUE(IsClosed(two));
+  EXPECT_EQ(door_->counts().over_limit, 1u);
+}
+
+TEST_F(FrontDoorTest, AnEndedConnectionMakesRoom) {
+  Open({.max_connections = 1, .max_connections_per_uid = 1});
+  for (std::size_t i = 1; i <= 3; ++i) {
+    const UniqueFd client = ConnectAndSay(kPreface);
+    ASSERT_TRUE(HasServed(i));
+    ::shutdown(client.get(), SHUT_RDWR);
+    ASSERT_TRUE(Eventually([&] { return door_->counts().open == 0; }));
+  }
+}
+
+TEST_F(FrontDoorTest, OutOfDescriptorsItClosesOneAndGoesOn) {
+  Open();
+  std::vector<UniqueFd> clients;
+  // Made now, since the limit is for both sides of this process.
+  for (int i = 0; i < 5; ++i) {
+    clients.emplace_back(
+        ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  }
+  rlimit before;
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit full{static_cast<rlim_t>(OpenDescriptors().rbegin()->first + 1),
+                    before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &full), 0);
+  std::vector<UniqueFd> fillers;
+  do {
+    fillers.emplace_back(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  } while (fillers.back().is_valid());
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  Address().path().copy(address.sun_path, kMaxSocketPathBytes);
+  for (const UniqueFd& client : clients) {
+    ASSERT_EQ(::connect(client.get(), reinterpret_cast<sockaddr*>(&address),
+                        sizeof(address)),
+              0);
+    EXPECT_TRUE(IsClosed(client));
+  }
+  EXPECT_EQ(door_->counts().over_limit, 5u);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  const UniqueFd client = ConnectAndSay(kPreface);
+  EXPECT_TRUE(HasServed(1));
+}
+
+TEST_F(FrontDoorTest, DescriptorsAreBackToBaseOnceClientsHaveLeft) {
+  Open();
+  const auto before = OpenDescriptors();
+  {
+    std::vector<UniqueFd> clients;
+    for (int i = 0; i < 20; ++i) clients.push_back(ConnectAndSay(kPreface));
+    ASSERT_TRUE(HasServed(20));
+  }
+  ASSERT_TRUE(Eventually([&] { return door_->counts().open == 0; }));
+  CloseServed();
+  EXPECT_EQ(OpenDescriptors(), before);
+}
+
+TEST_F(FrontDoorTest, StopAcceptingClosesTheWaitingAndKeepsTheServed) {
+  Open({.preface_timeout = absl::Hours(1)});
+  const UniqueFd served = ConnectAndSay(kPreface);
+  ASSERT_TRUE(HasServed(1));
+  const UniqueFd waiting = ConnectAndSay(kPreface.substr(0, 7));
+  ASSERT_TRUE(Eventually([&] { return door_->counts().accepted == 2; }));
+  door_->StopAccepting();
+  door_->StopAccepting();
+  EXPECT_TRUE(IsClosed(waiting));
+  EXPECT_TRUE(IsOpen(served));
+  const UniqueFd late = ConnectAndSay(kPreface);
+  listener_->Close();
+  EXPECT_TRUE(IsClosed(late));
+  EXPECT_EQ(door_->counts().accepted, 2u);
+  ::shutdown(served.get(), SHUT_RDWR);
+  EXPECT_TRUE(Eventually([&] { return door_->counts().open == 0; }))
+      << "ends are still noticed";
+}
+
+TEST_F(FrontDoorTest, ManyStrangersCostAClientNothing) {
+  Open({.preface_timeout = absl::Hours(1)});
+  std::vector<UniqueFd> strangers;
+  for (int i = 0; i < 200; ++i) {
+    strangers.push_back(ConnectAndSay(i % 2 == 0 ? "PRI" : "rubbish"));
+  }
+  const UniqueFd client = ConnectAndSay(kPreface);
+  EXPECT_TRUE(HasServed(1));
+}
+
+}  // namespace
+}  // namespace tandem::rpc
