@@ -6,10 +6,11 @@ namespace tandem::rpc {
 
 void Cancellation::Cancel() {
   MutexLock lock(mu_);
-  cancelled_ = true;
+  if (std::exchange(cancelled_, true)) return;
   while (!callbacks_.empty()) {
     auto callback = callbacks_.extract(callbacks_.begin());
     running_ = callback.key();
+    running_on_ = std::this_thread::get_id();
     mu_.Unlock();
     callback.mapped()();
     callback.mapped() = nullptr;

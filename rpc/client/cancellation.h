@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <thread>
 
 #include "rpc/base/mutex.h"
 
@@ -24,14 +25,16 @@ class Cancellation {
   // For transports: runs `callback` on Cancel(), at once if it was called
   // before. Returns a key for Remove().
   std::uint64_t Add(std::function<void()> callback) ABSL_LOCKS_EXCLUDED(mu_);
-  // For transports: `key`'s callback is not running and will not run when this
-  // returns. Not to be called from within a callback.
+  // For transports: `key`'s callback will not begin any more and, unless this
+  // is called from within it, is not running when this returns.
   void Remove(std::uint64_t key) ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
   mutable Mutex mu_;
   bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
+  // The callback that runs now, and where.
   std::uint64_t running_ ABSL_GUARDED_BY(mu_) = 0;
+  std::thread::id running_on_ ABSL_GUARDED_BY(mu_);
   std::uint64_t next_key_ ABSL_GUARDED_BY(mu_) = 1;
   std::map<std::uint64_t, std::function<void()>> callbacks_
       ABSL_GUARDED_BY(mu_);

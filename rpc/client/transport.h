@@ -24,7 +24,7 @@ struct CallOptions {
   // kDeadlineExceeded and the handler sees it cancelled. Unset: unary calls
   // wait kDefaultCallTimeout, streams have no deadline (they end with the
   // connection).
-  std::optional<absl::Duration> timeout;
+  std::optional<absl::Duration> timeout = std::nullopt;
   // While no server answers at the address: false, the call fails at once with
   // kUnavailable; true, it waits for one until its deadline.
   bool wait_for_ready = false;

@@ -49,7 +49,6 @@ class GrpcService final : public grpc::Service {
   ~GrpcService() override;
 
  private:
-  const Served served_;
   const GrpcServiceOptions options_;
 };
 

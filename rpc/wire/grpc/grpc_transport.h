@@ -65,6 +65,15 @@ class GrpcTransport final : public Transport {
 
  private:
   class Connection;
+  class UnaryCall;
+  class Stream;
+
+  // Why a call cannot begin, or OK.
+  static absl::Status CheckStart(const Connection& connection,
+                                 const Method& method,
+                                 const google::protobuf::MessageLite* request,
+                                 const CallOptions& options);
+
   explicit GrpcTransport(std::shared_ptr<Connection> connection);
 
   // Shared with the calls in flight, which may outlive this.

@@ -1,0 +1,397 @@
+#include "rpc/wire/grpc/grpc_service.h"
+
+// gRPC's side of the contract with its generated services. All that Tandem uses
+// of it is in this file: RpcServiceMethod, CallbackUnaryHandler,
+// CallbackBidiHandler, Service::AddMethod, Service::MarkMethodRawCallback.
+#include <grpcpp/impl/rpc_service_method.h>
+#include <grpcpp/support/server_callback.h>
+#if __has_include(<grpcpp/impl/server_callback_handlers.h>)
+#include <grpcpp/impl/server_callback_handlers.h>
+#else
+#include <grpcpp/impl/codegen/server_callback_handlers.h>
+#endif
+
+#include <chrono>
+#include <deque>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "rpc/base/mutex.h"
+#include "rpc/server/reply.h"
+#include "rpc/wire/grpc/grpc_message.h"
+#include "rpc/wire/grpc/grpc_status.h"
+
+namespace tandem::rpc {
+namespace {
+
+using google::protobuf::MessageLite;
+using grpc::ByteBuffer;
+using grpc::CallbackServerContext;
+using BidiReactor = grpc::ServerBidiReactor<ByteBuffer, ByteBuffer>;
+
+// Bytes that a stream's writer may have waiting for a client that reads slowly.
+// One message more than this is taken, so that each message fits.
+constexpr std::size_t kMaxUnsentBytes = 256 << 10;
+
+// What the calls of one method have in common. Copied into each: a handler may
+// keep a stream that is over longer than the service lives.
+struct Target {
+  const Method& method;
+  void* const handler;
+  // Null where the method runs inline.
+  WorkerPool* const pool;
+  const std::size_t max_message_bytes;
+};
+
+absl::Time DeadlineOf(const CallbackServerContext& context) {
+  const std::chrono::system_clock::time_point deadline = context.deadline();
+  if (deadline == std::chrono::system_clock::time_point::max()) {
+    return absl::InfiniteFuture();
+  }
+  return absl::FromChrono(deadline);
+}
+
+absl::StatusOr<Caller> FindCaller(const GrpcServiceOptions& options,
+                                  const CallbackServerContext& context) {
+  if (!options.caller_of) {
+    return absl::PermissionDeniedError("the server knows no callers");
+  }
+  absl::StatusOr<Caller> caller = options.caller_of(context.peer());
+  if (caller.ok()) return caller;
+  return absl::PermissionDeniedError(caller.status().message());
+}
+
+// A unary call: gRPC's reactor, the handler's call and the pool's job in one
+// object, which is gone after OnDone.
+class UnaryCall final : public grpc::ServerUnaryReactor,
+                        public ServerCall,
+                        public Job {
+ public:
+  UnaryCall(const Target& target, const CallbackServerContext& context,
+            const Caller& caller, ByteBuffer* reply)
+      : target_(target), reply_(reply), request_(target.method.request->New()) {
+    caller_ = caller;
+    deadline_ = DeadlineOf(context);
+  }
+
+  // Parses, and has the handler run.
+  void Begin(const ByteBuffer& bytes) {
+    ByteBuffer shared(bytes);  // The same bytes, counted: gRPC keeps its own.
+    absl::Status status = FromBytes(&shared, target_.max_message_bytes,
+                                    target_.method.path, request_.get());
+    if (!status.ok()) return Finish(status, nullptr);
+    if (target_.pool == nullptr) return Run();
+    status = target_.pool->Submit(this);
+    if (!status.ok()) Finish(status, nullptr);
+  }
+
+  const MessageLite& request() const override { return *request_; }
+
+  void Finish(const absl::Status& status, MessageLite* reply) override {
+    ForgetCallback();
+    absl::Status end = status;
+    if (reply != nullptr) {
+      end = ToBytes(*reply, target_.max_message_bytes, target_.method.path,
+                    reply_);
+    }
+    ServerUnaryReactor::Finish(ToGrpc(end));
+  }
+
+ private:
+  // On a worker, or on gRPC's thread for an inline method.
+  void Run() override {
+    if (is_cancelled()) {
+      return Finish(absl::CancelledError("the client has gone"), nullptr);
+    }
+    target_.method.unary(target_.handler, *this);
+  }
+
+  void OnCancel() override { MarkCancelled(); }
+  void OnDone() override { delete this; }
+
+  const Target target_;
+  ByteBuffer* const reply_;  // gRPC's, until Finish.
+  const std::unique_ptr<MessageLite> request_;
+};
+
+// A call that streams, of any shape: on the wire all are bidirectional. Owned
+// by gRPC until OnDone, by the Reader, Writer and Reply of the handler, and by
+// the pool while it waits there.
+class StreamCall final : public BidiReactor,
+                         public ServerStream,
+                         public Job,
+                         public std::enable_shared_from_this<StreamCall> {
+ public:
+  StreamCall(const Target& target, const CallbackServerContext& context,
+             const Caller& caller)
+      : target_(target) {
+    caller_ = caller;
+    deadline_ = DeadlineOf(context);
+  }
+
+  // Has the handler run, after reading the request where there is just one.
+  void Begin() {
+    grpc_owner_ = shared_from_this();
+    if (target_.method.shape != Shape::kServerStream) return Dispatch();
+    request_.reset(target_.method.request->New());
+    Receive(request_.get(), [this](bool got) {
+      if (got) return Dispatch();
+      Finish(absl::InvalidArgumentError(
+                 absl::StrCat(target_.method.path, ": no request was sent")),
+             nullptr);
+    });
+  }
+
+  absl::Status Send(const MessageLite& message) override
+      ABSL_LOCKS_EXCLUDED(mu_) {
+    ByteBuffer bytes;
+    absl::Status status = ToBytes(message, target_.max_message_bytes,
+                                  target_.method.path, &bytes);
+    if (!status.ok()) return absl::InvalidArgumentError(status.message());
+    MutexLock lock(mu_);
+    if (is_over_) return absl::CancelledError("the stream is over");
+    if (unsent_bytes_ >= kMaxUnsentBytes) {
+      return absl::ResourceExhaustedError("the client reads too slowly");
+    }
+    Queue(std::move(bytes));
+    Pump();
+    return absl::OkStatus();
+  }
+
+  void OnWritable(Ready ready) override ABSL_LOCKS_EXCLUDED(mu_) {
+    {
+      MutexLock lock(mu_);
+      if (!is_over_ && unsent_bytes_ >= kMaxUnsentBytes) {
+        writable_.push_back(std::move(ready));
+        return;
+      }
+    }
+    ready();
+  }
+
+  void Receive(MessageLite* into, Received done) override
+      ABSL_LOCKS_EXCLUDED(mu_) {
+    {
+      MutexLock lock(mu_);
+      if (!is_over_) {
+        into_ = into;
+        received_ = std::move(done);
+        StartRead(&bytes_in_);
+        return;
+      }
+    }
+    done(false);
+  }
+
+  void Finish(const absl::Status& status, const MessageLite* last) override
+      ABSL_LOCKS_EXCLUDED(mu_) {
+    ForgetCallback();
+    ByteBuffer bytes;
+    absl::Status end = status;
+    if (last != nullptr) {
+      end = ToBytes(*last, target_.max_message_bytes, target_.method.path,
+                    &bytes);
+    }
+    std::vector<Ready> writable;
+    {
+      MutexLock lock(mu_);
+      if (is_over_) return;
+      if (last != nullptr && end.ok()) Queue(std::move(bytes));
+      writable = End(end);
+      Pump();
+    }
+    for (Ready& ready : writable) ready();
+  }
+
+ private:
+  void Dispatch() {
+    if (target_.pool == nullptr) return Run();
+    waiting_ = shared_from_this();
+    absl::Status status = target_.pool->Submit(this);
+    if (status.ok()) return;
+    const auto self = std::exchange(waiting_, nullptr);
+    Finish(status, nullptr);
+  }
+
+  // On a worker, or on gRPC's thread for an inline method.
+  void Run() override {
+    auto self = shared_from_this();
+    waiting_ = nullptr;
+    if (is_cancelled()) return;
+    target_.method.stream(target_.handler, std::move(self), request_.get());
+  }
+
+  void Queue(ByteBuffer bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    // An empty message takes room as well.
+    unsent_bytes_ += bytes.Length() + kMessageOverhead;
+    queue_.push_back(std::move(bytes));
+  }
+
+  // Takes no more messages; returns what waited for room.
+  std::vector<Ready> End(const absl::Status& status)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    is_over_ = true;
+    end_ = status;
+    return std::exchange(writable_, {});
+  }
+
+  // Starts the next write, or ends the call once all is written. gRPC runs its
+  // reactions later, on another stack, so the lock may be held.
+  void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    if (is_writing_ || is_finished_) return;
+    if (!queue_.empty()) {
+      is_writing_ = true;
+      bytes_out_.Swap(&queue_.front());
+      queue_.pop_front();
+      StartWrite(&bytes_out_);
+    } else if (is_over_) {
+      is_finished_ = true;
+      BidiReactor::Finish(ToGrpc(end_));
+    }
+  }
+
+  void OnWriteDone(bool ok) override ABSL_LOCKS_EXCLUDED(mu_) {
+    std::vector<Ready> writable;
+    {
+      MutexLock lock(mu_);
+      is_writing_ = false;
+      unsent_bytes_ -= bytes_out_.Length() + kMessageOverhead;
+      bytes_out_.Clear();
+      if (!ok) queue_.clear();
+      if (unsent_bytes_ < kMaxUnsentBytes) writable.swap(writable_);
+      Pump();
+    }
+    for (Ready& ready : writable) ready();
+    if (!ok) Abandon(absl::CancelledError("the client has gone"));
+  }
+
+  void OnReadDone(bool ok) override ABSL_LOCKS_EXCLUDED(mu_) {
+    Received done;
+    MessageLite* into;
+    {
+      MutexLock lock(mu_);
+      done = std::exchange(received_, nullptr);
+      into = into_;
+    }
+    absl::Status status;
+    if (ok) {
+      status = FromBytes(&bytes_in_, target_.max_message_bytes,
+                         target_.method.path, into);
+    }
+    if (!status.ok()) Abandon(status);
+    done(ok && status.ok());
+  }
+
+  void OnCancel() override {
+    Abandon(absl::CancelledError("the client has gone"));
+  }
+
+  // Ends the call for gRPC, which then lets go of it, and tells the handler
+  // that nobody listens. The handler may still hold it: its next Send answers
+  // kCancelled.
+  void Abandon(const absl::Status& why) ABSL_LOCKS_EXCLUDED(mu_) {
+    std::vector<Ready> writable;
+    {
+      MutexLock lock(mu_);
+      queue_.clear();
+      writable = End(why);
+      Pump();
+    }
+    MarkCancelled();
+    for (Ready& ready : writable) ready();
+  }
+
+  void OnDone() override {
+    // Maybe the last owner: then this object is gone at the end.
+    const auto self = std::exchange(grpc_owner_, nullptr);
+  }
+
+  static constexpr std::size_t kMessageOverhead = 64;
+
+  const Target target_;
+  std::shared_ptr<StreamCall> grpc_owner_;  // Until OnDone.
+  std::shared_ptr<StreamCall> waiting_;     // While the pool has it.
+  std::unique_ptr<MessageLite> request_;    // Of a server stream.
+  // gRPC's, while it reads and writes.
+  ByteBuffer bytes_in_;
+  ByteBuffer bytes_out_;
+
+  Mutex mu_;
+  std::deque<ByteBuffer> queue_ ABSL_GUARDED_BY(mu_);
+  // Queued and being written.
+  std::size_t unsent_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  bool is_writing_ ABSL_GUARDED_BY(mu_) = false;
+  std::vector<Ready> writable_ ABSL_GUARDED_BY(mu_);
+  MessageLite* into_ ABSL_GUARDED_BY(mu_) = nullptr;
+  Received received_ ABSL_GUARDED_BY(mu_);
+  // Set by the first of Finish and Abandon, with how the call ends.
+  bool is_over_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Status end_ ABSL_GUARDED_BY(mu_);
+  // gRPC was told the end.
+  bool is_finished_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+// A call without a caller: nothing was parsed, nothing ran.
+template <typename Reactor>
+class RefusedCall final : public Reactor {
+ public:
+  explicit RefusedCall(const absl::Status& why) { this->Finish(ToGrpc(why)); }
+  void OnDone() override { delete this; }
+};
+
+// `options` lives as long as the service does, and so as long as its methods.
+grpc::internal::MethodHandler* UnaryHandler(const Target& target,
+                                            const GrpcServiceOptions& options) {
+  return new grpc::internal::CallbackUnaryHandler<ByteBuffer, ByteBuffer>(
+      [target, &options](CallbackServerContext* context,
+                         const ByteBuffer* request,
+                         ByteBuffer* reply) -> grpc::ServerUnaryReactor* {
+        const absl::StatusOr<Caller> caller = FindCaller(options, *context);
+        if (!caller.ok()) {
+          return new RefusedCall<grpc::ServerUnaryReactor>(caller.status());
+        }
+        auto* call = new UnaryCall(target, *context, *caller, reply);
+        call->Begin(*request);
+        return call;
+      });
+}
+
+grpc::internal::MethodHandler* StreamHandler(
+    const Target& target, const GrpcServiceOptions& options) {
+  return new grpc::internal::CallbackBidiHandler<ByteBuffer, ByteBuffer>(
+      [target, &options](CallbackServerContext* context) -> BidiReactor* {
+        const absl::StatusOr<Caller> caller = FindCaller(options, *context);
+        if (!caller.ok()) return new RefusedCall<BidiReactor>(caller.status());
+        const auto call =
+            std::make_shared<StreamCall>(target, *context, *caller);
+        call->Begin();
+        return call.get();
+      });
+}
+
+}  // namespace
+
+GrpcService::GrpcService(const Served& served, GrpcServiceOptions options)
+    : options_(std::move(options)) {
+  using grpc::internal::RpcMethod;
+  for (const Method& method : served.info->methods) {
+    const bool is_unary = method.shape == Shape::kUnary;
+    const Target target = {method, served.handler,
+                           method.run == Run::kInline ? nullptr : options_.pool,
+                           options_.max_message_bytes};
+    // The service owns both.
+    AddMethod(new grpc::internal::RpcServiceMethod(
+        method.path,
+        is_unary ? RpcMethod::NORMAL_RPC : RpcMethod::BIDI_STREAMING, nullptr));
+    MarkMethodRawCallback(method.index, is_unary
+                                            ? UnaryHandler(target, options_)
+                                            : StreamHandler(target, options_));
+  }
+}
+
+GrpcService::~GrpcService() = default;
+
+}  // namespace tandem::rpc

@@ -1,0 +1,121 @@
+#include "rpc/wire/message_check.h"
+
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/message.h"
+#include "google/protobuf/unknown_field_set.h"
+#include "rpc/base/status_macros.h"
+
+namespace tandem::rpc {
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::Reflection;
+using google::protobuf::UnknownField;
+using google::protobuf::UnknownFieldSet;
+
+UnknownField::Type WireTypeOf(const FieldDescriptor& field) {
+  switch (field.type()) {
+    case FieldDescriptor::TYPE_DOUBLE:
+    case FieldDescriptor::TYPE_FIXED64:
+    case FieldDescriptor::TYPE_SFIXED64:
+      return UnknownField::TYPE_FIXED64;
+    case FieldDescriptor::TYPE_FLOAT:
+    case FieldDescriptor::TYPE_FIXED32:
+    case FieldDescriptor::TYPE_SFIXED32:
+      return UnknownField::TYPE_FIXED32;
+    case FieldDescriptor::TYPE_STRING:
+    case FieldDescriptor::TYPE_BYTES:
+    case FieldDescriptor::TYPE_MESSAGE:
+      return UnknownField::TYPE_LENGTH_DELIMITED;
+    case FieldDescriptor::TYPE_GROUP:
+      return UnknownField::TYPE_GROUP;
+    default:
+      return UnknownField::TYPE_VARINT;
+  }
+}
+
+const char* NameOf(UnknownField::Type type) {
+  switch (type) {
+    case UnknownField::TYPE_VARINT:
+      return "a varint";
+    case UnknownField::TYPE_FIXED32:
+      return "4 fixed bytes";
+    case UnknownField::TYPE_FIXED64:
+      return "8 fixed bytes";
+    case UnknownField::TYPE_LENGTH_DELIMITED:
+      return "length-delimited";
+    case UnknownField::TYPE_GROUP:
+      return "a group";
+  }
+  return "an unknown type";
+}
+
+// What the .proto says: "int64", "message kv.v1.Range".
+std::string DeclaredType(const FieldDescriptor& field) {
+  std::string type = field.is_repeated() ? "repeated " : "";
+  absl::StrAppend(&type, field.type_name());
+  if (field.message_type() != nullptr) {
+    absl::StrAppend(&type, " ", field.message_type()->full_name());
+  }
+  if (field.enum_type() != nullptr) {
+    absl::StrAppend(&type, " ", field.enum_type()->full_name());
+  }
+  return type;
+}
+
+absl::Status CheckUnknown(const Descriptor& type,
+                          const UnknownFieldSet& unknown) {
+  for (int i = 0; i < unknown.field_count(); ++i) {
+    const FieldDescriptor* field =
+        type.FindFieldByNumber(unknown.field(i).number());
+    // The right wire type and yet unknown: an enum's value, which is no error.
+    if (field == nullptr || WireTypeOf(*field) == unknown.field(i).type()) {
+      continue;
+    }
+    return absl::InvalidArgumentError(absl::StrCat(
+        "field ", field->number(), " '", field->name(), "' of ",
+        type.full_name(), " came as ", NameOf(unknown.field(i).type()),
+        ", but this program expects ", DeclaredType(*field),
+        ": client and server are built from different .proto files"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Check(const Message& message) {
+  const Descriptor& type = *message.GetDescriptor();
+  const Reflection& reflection = *message.GetReflection();
+  TANDEM_RETURN_IF_ERROR(
+      CheckUnknown(type, reflection.GetUnknownFields(message)));
+  for (int i = 0; i < type.field_count(); ++i) {
+    const FieldDescriptor* field = type.field(i);
+    if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
+    if (!field->is_repeated()) {
+      if (!reflection.HasField(message, field)) continue;
+      TANDEM_RETURN_IF_ERROR(Check(reflection.GetMessage(message, field)));
+      continue;
+    }
+    // Map entries do not keep unknown fields; only a message as value can.
+    if (field->is_map() &&
+        field->message_type()->map_value()->message_type() == nullptr) {
+      continue;
+    }
+    const int size = reflection.FieldSize(message, field);
+    for (int j = 0; j < size; ++j) {
+      TANDEM_RETURN_IF_ERROR(
+          Check(reflection.GetRepeatedMessage(message, field, j)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckFieldTypes(const google::protobuf::MessageLite& message) {
+  const auto* full = dynamic_cast<const Message*>(&message);
+  return full == nullptr ? absl::OkStatus() : Check(*full);
+}
+
+}  // namespace tandem::rpc

@@ -1,0 +1,506 @@
+// The same claims over every wire.
+
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/server_posix.h>
+#include <sys/socket.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "rpc/client/call.h"
+#include "rpc/client/cancellation.h"
+#include "rpc/client/transport.h"
+#include "rpc/server/worker_pool.h"
+#include "rpc/testing/status_matchers.h"
+#include "rpc/wire/grpc/grpc_service.h"
+#include "rpc/wire/grpc/grpc_transport.h"
+#include "tests/rpc/wire/other.tandem.h"
+#include "tests/rpc/wire/probe.tandem.h"
+#include "tests/rpc/wire/probe_handler.h"
+
+namespace tests::wire {
+namespace {
+
+using ::tandem::rpc::CallOptions;
+using ::tandem::rpc::Cancellation;
+using ::tandem::rpc::Transport;
+using ::tandem::rpc::testing::IsOk;
+using ::tandem::rpc::testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::AnyOf;
+using ::testing::Eq;
+using ::testing::Gt;
+using ::testing::HasSubstr;
+using ::testing::Le;
+using ::testing::Lt;
+using ::testing::Property;
+
+constexpr std::size_t kMaxMessageBytes = 8 << 20;
+
+Item Number(std::int64_t number) {
+  Item item;
+  item.set_number(number);
+  return item;
+}
+
+Item Bytes(std::size_t size) {
+  Item item;
+  item.set_data(std::string(size, 'x'));
+  return item;
+}
+
+auto HoldsNumber(std::int64_t number) {
+  return tandem::rpc::testing::IsOkAndHolds(Property(&Item::number, number));
+}
+
+// A server and a way to it.
+class World {
+ public:
+  virtual ~World() = default;
+  virtual Transport& transport() = 0;
+  // Ends the connection, as the server's death does.
+  virtual void Break() = 0;
+};
+
+class GrpcWorld final : public World {
+ public:
+  GrpcWorld(ProbeService& service, int workers, int max_queued)
+      : pool_(workers, max_queued),
+        service_(Serve(service), {.caller_of =
+                                      [](const std::string& peer) {
+                                        tandem::rpc::Caller caller;
+                                        caller.uid = ::geteuid();
+                                        caller.wire = tandem::rpc::Wire::kGrpc;
+                                        return caller;
+                                      },
+                                  .pool = &pool_,
+                                  .max_message_bytes = kMaxMessageBytes}) {
+    grpc::ServerBuilder builder;
+    builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
+    builder.RegisterService(&service_);
+    server_ = builder.BuildAndStart();
+    int ends[2];
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+                           0, ends),
+              0);
+    grpc::AddInsecureChannelFromFd(server_.get(), ends[0]);
+    transport_ = *tandem::rpc::GrpcTransport::Create(
+        tandem::rpc::UniqueFd(ends[1]),
+        {.peer = "unix:/test.sock", .max_message_bytes = kMaxMessageBytes});
+  }
+
+  ~GrpcWorld() override {
+    transport_.reset();
+    server_->Shutdown(std::chrono::system_clock::now());
+    pool_.Stop();
+  }
+
+  Transport& transport() override { return *transport_; }
+  void Break() override { transport_->Close(); }
+
+ private:
+  tandem::rpc::WorkerPool pool_;
+  tandem::rpc::GrpcService service_;
+  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<tandem::rpc::GrpcTransport> transport_;
+};
+
+enum class Wire { kGrpc };
+
+class WireTest : public ::testing::TestWithParam<Wire> {
+ protected:
+  // For tests that need another pool than most.
+  void Restart(int workers, int max_queued) {
+    world_ = nullptr;
+    world_ = std::make_unique<GrpcWorld>(service_, workers, max_queued);
+    probe_ = std::make_unique<ProbeClient>(world_->transport());
+  }
+
+  void SetUp() override { Restart(4, 1024); }
+
+  ProbeClient& probe() { return *probe_; }
+  Transport& transport() { return world_->transport(); }
+
+  ProbeService service_;
+  std::unique_ptr<World> world_;
+  std::unique_ptr<ProbeClient> probe_;
+};
+
+TEST_P(WireTest, UnaryCallReturnsWhatTheHandlerReturned) {
+  Item item = Bytes(100);
+  item.set_number(7);
+  auto reply = probe().Echo(item);
+  ASSERT_THAT(reply, IsOk());
+  EXPECT_EQ(reply->SerializeAsString(), item.SerializeAsString());
+}
+
+TEST_P(WireTest, EveryKindOfUnaryHandlerAnswers) {
+  EXPECT_THAT(probe().Echo(Number(1)), HoldsNumber(1));
+  EXPECT_THAT(probe().EchoInline(Number(2)), HoldsNumber(2));
+  EXPECT_THAT(probe().EchoLater(Number(3)), HoldsNumber(3));
+  EXPECT_THAT(probe().EchoLaterInline(Number(4)), HoldsNumber(4));
+}
+
+TEST_P(WireTest, CallbackGetsTheReply) {
+  absl::StatusOr<Item> got = absl::UnknownError("not called");
+  Event done;
+  probe().Echo(Number(5), {}, [&](absl::StatusOr<Item> reply) {
+    got = std::move(reply);
+    done.Set();
+  });
+  ASSERT_TRUE(done.Wait());
+  EXPECT_THAT(got, HoldsNumber(5));
+}
+
+TEST_P(WireTest, CallbackOfStatusAndReplyGetsBoth) {
+  Event done;
+  probe().EchoInline(Number(6), {},
+                     [&](const absl::Status& status, Item& item) {
+                       EXPECT_THAT(status, IsOk());
+                       EXPECT_EQ(item.number(), 6);
+                       done.Set();
+                     });
+  ASSERT_TRUE(done.Wait());
+}
+
+TEST_P(WireTest, ErrorKeepsItsCodeAndMessage) {
+  for (int code = 1; code <= 16; ++code) {
+    Failure failure;
+    failure.set_code(code);
+    failure.set_message("asked to fail: \xc3\xa4\n%20 ");
+    EXPECT_THAT(
+        probe().Fail(failure),
+        StatusIs(static_cast<absl::StatusCode>(code), Eq(failure.message())));
+  }
+}
+
+TEST_P(WireTest, DroppedReplyAnswersInternal) {
+  EXPECT_THAT(probe().Drop(Item()),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("dropped")));
+}
+
+TEST_P(WireTest, MethodThatIsNotOverriddenIsUnimplemented) {
+  EXPECT_THAT(probe().Missing(Item()),
+              StatusIs(absl::StatusCode::kUnimplemented,
+                       HasSubstr("tests.wire.Probe/Missing")));
+  auto stream = probe().MissingStream();
+  Item item;
+  EXPECT_FALSE(stream.Read(&item));
+  EXPECT_THAT(stream.status(),
+              StatusIs(absl::StatusCode::kUnimplemented,
+                       HasSubstr("tests.wire.Probe/MissingStream")));
+}
+
+TEST_P(WireTest, HandlerSeesCallerAndDeadline) {
+  const absl::Time before = absl::Now();
+  ASSERT_THAT(probe().Echo(Item(), {.timeout = absl::Seconds(50)}), IsOk());
+  EXPECT_EQ(service_.last_caller().uid, ::geteuid());
+  EXPECT_GT(service_.last_deadline(), before + absl::Seconds(40));
+  EXPECT_LT(service_.last_deadline(), absl::Now() + absl::Seconds(51));
+  ASSERT_THAT(probe().Echo(Item(), {.timeout = absl::InfiniteDuration()}),
+              IsOk());
+  EXPECT_EQ(service_.last_deadline(), absl::InfiniteFuture());
+  ASSERT_THAT(probe().Echo(Item()), IsOk());
+  EXPECT_LT(service_.last_deadline(),
+            absl::Now() + tandem::rpc::kDefaultCallTimeout + absl::Seconds(1));
+}
+
+TEST_P(WireTest, DeadlinePassesWhileTheHandlerHangs) {
+  EXPECT_THAT(probe().Hang(Item(), {.timeout = absl::Milliseconds(50)}),
+              StatusIs(absl::StatusCode::kDeadlineExceeded,
+                       HasSubstr("/tests.wire.Probe/Hang")));
+  EXPECT_TRUE(service_.cancelled.Wait());
+}
+
+TEST_P(WireTest, DeadlinePassesWhileTheReplyIsKept) {
+  EXPECT_THAT(probe().HangLater(Item(), {.timeout = absl::Milliseconds(50)}),
+              StatusIs(absl::StatusCode::kDeadlineExceeded));
+  EXPECT_TRUE(service_.cancelled.Wait());
+}
+
+TEST_P(WireTest, DeadlineThatHasPassedEndsTheCall) {
+  EXPECT_THAT(probe().Echo(Item(), {.timeout = -absl::Seconds(1)}),
+              StatusIs(absl::StatusCode::kDeadlineExceeded));
+}
+
+TEST_P(WireTest, CancellationEndsCallsAndReachesTheHandler) {
+  Cancellation cancellation;
+  absl::Status ended;
+  std::thread caller([&] {
+    ended = probe()
+                .Hang(Item(), {.timeout = absl::Seconds(60),
+                               .cancellation = &cancellation})
+                .status();
+  });
+  EXPECT_TRUE(service_.began.Wait());
+  cancellation.Cancel();
+  caller.join();
+  EXPECT_THAT(ended, StatusIs(absl::StatusCode::kCancelled));
+  EXPECT_TRUE(service_.cancelled.Wait());
+}
+
+TEST_P(WireTest, CancelledBeforeItBeganTheCallIsNotMade) {
+  Cancellation cancellation;
+  cancellation.Cancel();
+  EXPECT_THAT(probe().Echo(Item(), {.cancellation = &cancellation}),
+              StatusIs(absl::StatusCode::kCancelled));
+  EXPECT_EQ(service_.calls, 0);
+}
+
+TEST_P(WireTest, ServerStreamArrivesInOrderAndEnds) {
+  auto stream = probe().Count(Number(5000));
+  Item item;
+  std::int64_t next = 0;
+  while (stream.Read(&item)) EXPECT_EQ(item.number(), next++);
+  EXPECT_EQ(next, 5000);
+  EXPECT_THAT(stream.status(), IsOk());
+  EXPECT_FALSE(stream.Read(&item));
+}
+
+TEST_P(WireTest, EmptyServerStreamEndsAtOnce) {
+  auto stream = probe().Count(Number(0));
+  Item item;
+  EXPECT_FALSE(stream.Read(&item));
+  EXPECT_THAT(stream.status(), IsOk());
+}
+
+TEST_P(WireTest, StreamEndsWithItsErrorAfterItsMessages) {
+  Failure failure;
+  failure.set_code(static_cast<int>(absl::StatusCode::kDataLoss));
+  failure.set_message("half of it");
+  auto stream = probe().FailStream(failure);
+  Item item;
+  EXPECT_TRUE(stream.Read(&item));
+  EXPECT_FALSE(stream.Read(&item));
+  EXPECT_THAT(stream.status(),
+              StatusIs(absl::StatusCode::kDataLoss, "half of it"));
+}
+
+TEST_P(WireTest, DroppedStreamEndsWithInternal) {
+  auto stream = probe().DropStream(Item());
+  Item item;
+  EXPECT_FALSE(stream.Read(&item));
+  EXPECT_THAT(stream.status(),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("dropped")));
+}
+
+TEST_P(WireTest, ClientStreamIsAnsweredOnce) {
+  auto stream = probe().Sum();
+  for (int i = 1; i <= 1000; ++i) ASSERT_THAT(stream.Write(Number(i)), IsOk());
+  EXPECT_THAT(stream.Finish(), HoldsNumber(500500));
+}
+
+TEST_P(WireTest, EmptyClientStreamIsAnswered) {
+  EXPECT_THAT(probe().Sum().Finish(), HoldsNumber(0));
+}
+
+TEST_P(WireTest, ClientStreamMayBeAnsweredEarly) {
+  auto stream = probe().First();
+  ASSERT_THAT(stream.Write(Number(9)), IsOk());
+  absl::Status sent;
+  while (sent.ok()) sent = stream.Write(Bytes(1000));
+  EXPECT_THAT(sent, StatusIs(absl::StatusCode::kCancelled));
+  EXPECT_THAT(stream.Finish(), HoldsNumber(9));
+}
+
+TEST_P(WireTest, BidiStreamGoesBothWays) {
+  auto stream = probe().Chat();
+  Item item;
+  for (int i = 0; i < 200; ++i) {
+    ASSERT_THAT(stream.Write(Number(i)), IsOk());
+    ASSERT_TRUE(stream.Read(&item));
+    EXPECT_EQ(item.number(), i);
+  }
+  stream.WritesDone();
+  EXPECT_FALSE(stream.Read(&item));
+  EXPECT_THAT(stream.status(), IsOk());
+  EXPECT_THAT(stream.Write(item), StatusIs(absl::StatusCode::kCancelled));
+}
+
+TEST_P(WireTest, ServerThatWritesTooFastIsHeldBack) {
+  auto stream = probe().Flood(Bytes(10000));
+  ASSERT_TRUE(service_.flooded.Wait());
+  Item item;
+  std::int64_t messages = 0;
+  std::int64_t last = 0;
+  while (stream.Read(&item)) {
+    ++messages;
+    last = item.number();
+  }
+  EXPECT_THAT(stream.status(), IsOk());
+  EXPECT_EQ(last, messages - 1);
+  // The bound, and what the socket and gRPC keep.
+  EXPECT_THAT(messages, AllOf(Gt(10), Lt(2000)));
+}
+
+TEST_P(WireTest, ClientThatWritesTooFastIsHeldBack) {
+  auto stream = probe().SumLate();
+  ASSERT_TRUE(service_.began.Wait());
+  Item item = Bytes(10000);
+  item.set_number(1);
+  std::int64_t messages = 0;
+  absl::Status sent;
+  while ((sent = stream.TryWrite(item)).ok() && messages < 100000) ++messages;
+  EXPECT_THAT(sent, StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_THAT(messages, AllOf(Gt(10), Lt(2000)));
+  Event writable;
+  stream.OnWritable([&] { writable.Set(); });
+  service_.read_late.Set();
+  EXPECT_TRUE(writable.Wait());
+  EXPECT_THAT(stream.Write(item), IsOk());
+  EXPECT_THAT(stream.Finish(), HoldsNumber(messages + 1));
+}
+
+TEST_P(WireTest, AbandonedStreamIsNoticedByTheHandler) {
+  {
+    auto stream = probe().Linger(Number(1));
+    Item item;
+    EXPECT_TRUE(stream.Read(&item));
+  }
+  EXPECT_TRUE(service_.cancelled.Wait());
+}
+
+TEST_P(WireTest, CancelEndsAStreamThatIsBeingRead) {
+  auto stream = probe().Linger(Number(1));
+  Item item;
+  ASSERT_TRUE(stream.Read(&item));
+  std::thread canceller([&] { stream.Cancel(); });
+  EXPECT_FALSE(stream.Read(&item));
+  canceller.join();
+  EXPECT_THAT(stream.status(), StatusIs(absl::StatusCode::kCancelled));
+  EXPECT_TRUE(service_.cancelled.Wait());
+}
+
+TEST_P(WireTest, CancellationEndsStreams) {
+  Cancellation cancellation;
+  auto stream = probe().Linger(Number(1), {.cancellation = &cancellation});
+  Item item;
+  ASSERT_TRUE(stream.Read(&item));
+  std::thread canceller([&] { cancellation.Cancel(); });
+  EXPECT_FALSE(stream.Read(&item));
+  canceller.join();
+  EXPECT_THAT(stream.status(), StatusIs(absl::StatusCode::kCancelled));
+  EXPECT_TRUE(service_.cancelled.Wait());
+}
+
+TEST_P(WireTest, DeadlineEndsStreams) {
+  auto stream = probe().Linger(Number(1), {.timeout = absl::Milliseconds(100)});
+  Item item;
+  while (stream.Read(&item)) {
+  }
+  EXPECT_THAT(stream.status(), StatusIs(absl::StatusCode::kDeadlineExceeded));
+  EXPECT_TRUE(service_.cancelled.Wait());
+}
+
+TEST_P(WireTest, OversizedRequestIsRefusedAndNamed) {
+  EXPECT_THAT(
+      probe().Echo(Bytes(kMaxMessageBytes)),
+      StatusIs(absl::StatusCode::kResourceExhausted,
+               AllOf(HasSubstr("/tests.wire.Probe/Echo"), HasSubstr("limit"))));
+  EXPECT_EQ(service_.calls, 0);
+  EXPECT_THAT(probe().Echo(Bytes(kMaxMessageBytes - 100)), IsOk());
+}
+
+TEST_P(WireTest, OversizedReplyIsRefusedAndNamed) {
+  EXPECT_THAT(
+      probe().Grow(Number(kMaxMessageBytes)),
+      StatusIs(absl::StatusCode::kResourceExhausted,
+               AllOf(HasSubstr("/tests.wire.Probe/Grow"), HasSubstr("limit"))));
+  EXPECT_THAT(probe().Grow(Number(kMaxMessageBytes - 100)), IsOk());
+}
+
+TEST_P(WireTest, OversizedStreamMessageIsRefusedAndTheStreamGoesOn) {
+  auto stream = probe().Chat();
+  EXPECT_THAT(stream.Write(Bytes(kMaxMessageBytes)),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("limit")));
+  Item item;
+  ASSERT_THAT(stream.Write(Number(1)), IsOk());
+  ASSERT_TRUE(stream.Read(&item));
+  EXPECT_EQ(item.number(), 1);
+}
+
+TEST_P(WireTest, FullQueueAnswersResourceExhausted) {
+  Restart(1, 1);
+  Cancellation cancellation;
+  std::atomic<int> ended{0};
+  absl::Status refused;
+  Event all_ended;
+  constexpr int kCalls = 3;
+  const CallOptions options = {.timeout = absl::Seconds(60),
+                               .cancellation = &cancellation};
+  // One runs, and hangs; of the others one waits and one is too many.
+  probe().Hang(Item(), options, [&](absl::StatusOr<Item>) {
+    if (++ended == kCalls) all_ended.Set();
+  });
+  ASSERT_TRUE(service_.began.Wait());
+  Event one_refused;
+  for (int i = 1; i < kCalls; ++i) {
+    probe().Echo(Item(), options, [&](absl::StatusOr<Item> reply) {
+      if (absl::IsResourceExhausted(reply.status())) one_refused.Set();
+      if (++ended == kCalls) all_ended.Set();
+    });
+  }
+  EXPECT_TRUE(one_refused.Wait());
+  EXPECT_THAT(probe().EchoInline(Number(1)), HoldsNumber(1));
+  cancellation.Cancel();
+  EXPECT_TRUE(all_ended.Wait());
+}
+
+TEST_P(WireTest, ManyCallsAtOnceAreEachAnswered) {
+  constexpr int kCalls = 1000;
+  std::atomic<int> left{4 * kCalls};
+  std::atomic<int> wrong{0};
+  Event done;
+  const auto Check = [&](int want, const absl::StatusOr<Item>& reply) {
+    if (!reply.ok() || reply->number() != want) ++wrong;
+    if (--left == 0) done.Set();
+  };
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < kCalls; ++i) {
+        const auto then = [&, i](absl::StatusOr<Item> reply) {
+          Check(i, reply);
+        };
+        if (t % 2 == 0) {
+          probe().EchoInline(Number(i), {}, then);
+        } else {
+          Check(i, probe().Echo(Number(i)));
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_TRUE(done.Wait());
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST_P(WireTest, BrokenConnectionEndsCallsAndStreams) {
+  auto stream = probe().Linger(Number(1));
+  Item item;
+  ASSERT_TRUE(stream.Read(&item));
+  absl::Status ended;
+  std::thread caller([&] {
+    ended = probe().Hang(Item(), {.timeout = absl::Seconds(60)}).status();
+  });
+  ASSERT_TRUE(service_.began.Wait());
+  world_->Break();
+  caller.join();
+  EXPECT_THAT(ended, StatusIs(absl::StatusCode::kUnavailable,
+                              HasSubstr("unix:/test.sock")));
+  EXPECT_FALSE(stream.Read(&item));
+  EXPECT_THAT(stream.status(), StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_TRUE(service_.cancelled.Wait());
+  EXPECT_THAT(probe().Echo(Item()), StatusIs(absl::StatusCode::kUnavailable));
+}
+
+INSTANTIATE_TEST_SUITE_P(Grpc, WireTest, ::testing::Values(Wire::kGrpc),
+                         [](const auto&) { return "Socket"; });
+
+}  // namespace
+}  // namespace tests::wire
