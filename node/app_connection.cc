@@ -1,0 +1,96 @@
+#include "node/app_connection.h"
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace tandem::node {
+namespace {
+
+using tendermint::abci::ResponseCheckTx;
+using tendermint::abci::ResponseCommit;
+using tendermint::abci::ResponseFinalizeBlock;
+using tendermint::abci::ResponseInfo;
+using tendermint::abci::ResponseInitChain;
+using tendermint::abci::ResponsePrepareProposal;
+using tendermint::abci::ResponseProcessProposal;
+using tendermint::abci::ResponseQuery;
+
+// What a CometBFT node of our protocol versions says of itself.
+constexpr int kBlockProtocol = 11;
+constexpr int kPeerProtocol = 8;
+constexpr char kAbciVersion[] = "2.0.0";
+
+// `answer`, with the call's name in front of an error.
+template <typename Response>
+absl::StatusOr<Response> Named(std::string_view call,
+                               absl::StatusOr<Response> answer) {
+  if (answer.ok()) return answer;
+  return absl::Status(answer.status().code(),
+                      absl::StrCat("the application's ", std::string(call),
+                                   " failed: ", answer.status().message()));
+}
+
+}  // namespace
+
+AppConnection::AppConnection(std::unique_ptr<rpc::Session> session)
+    : session_(std::move(session)), client_(*session_) {}
+
+absl::StatusOr<ResponseInfo> AppConnection::Info() {
+  tendermint::abci::RequestInfo request;
+  request.set_version(TANDEM_VERSION);
+  request.set_block_version(kBlockProtocol);
+  request.set_p2p_version(kPeerProtocol);
+  request.set_abci_version(kAbciVersion);
+  return Named("Info", client_.Info(request, {.timeout = kInfoTimeout}));
+}
+
+absl::StatusOr<ResponseInitChain> AppConnection::InitChain(
+    const tendermint::abci::RequestInitChain& request) {
+  return Named("InitChain",
+               client_.InitChain(request, {.timeout = kInitChainTimeout}));
+}
+
+absl::StatusOr<ResponsePrepareProposal> AppConnection::PrepareProposal(
+    const tendermint::abci::RequestPrepareProposal& request) {
+  return Named("PrepareProposal",
+               client_.PrepareProposal(request, {.timeout = kProposalTimeout}));
+}
+
+absl::StatusOr<ResponseProcessProposal> AppConnection::ProcessProposal(
+    const tendermint::abci::RequestProcessProposal& request) {
+  return Named("ProcessProposal",
+               client_.ProcessProposal(request, {.timeout = kProposalTimeout}));
+}
+
+absl::StatusOr<ResponseFinalizeBlock> AppConnection::FinalizeBlock(
+    const tendermint::abci::RequestFinalizeBlock& request) {
+  return Named("FinalizeBlock",
+               client_.FinalizeBlock(request, {.timeout = kFinalizeTimeout}));
+}
+
+absl::StatusOr<ResponseCommit> AppConnection::Commit() {
+  return Named("Commit", client_.Commit({}, {.timeout = kCommitTimeout}));
+}
+
+void AppConnection::CheckTx(const tendermint::abci::RequestCheckTx& request,
+                            Done<ResponseCheckTx> done) {
+  client_.CheckTx(
+      request, {.timeout = kCheckTxTimeout},
+      [done = std::move(done)](absl::StatusOr<ResponseCheckTx> answer) {
+        done(Named("CheckTx", std::move(answer)));
+      });
+}
+
+void AppConnection::Query(const tendermint::abci::RequestQuery& request,
+                          absl::Duration timeout, Done<ResponseQuery> done) {
+  client_.Query(request, {.timeout = std::min(timeout, kQueryTimeout)},
+                [done = std::move(done)](absl::StatusOr<ResponseQuery> answer) {
+                  done(Named("Query", std::move(answer)));
+                });
+}
+
+}  // namespace tandem::node

@@ -1,0 +1,94 @@
+// The node's side of the app contract, with a deadline for each call.
+
+#ifndef TANDEM_NODE_APP_CONNECTION_H_
+#define TANDEM_NODE_APP_CONNECTION_H_
+
+#include <functional>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "rpc/client/session.h"
+#include "tendermint/abci/types.pb.h"
+#include "tendermint/abci/types.tandem.h"
+
+namespace tandem::node {
+
+// How long the node waits for the application. An application that needs longer
+// is taken for broken: the node makes no more blocks with it until it has been
+// restarted.
+inline constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
+inline constexpr absl::Duration kInfoTimeout = absl::Seconds(10);
+inline constexpr absl::Duration kInitChainTimeout = absl::Minutes(10);
+inline constexpr absl::Duration kProposalTimeout = absl::Minutes(1);
+inline constexpr absl::Duration kFinalizeTimeout = absl::Minutes(10);
+inline constexpr absl::Duration kCommitTimeout = absl::Minutes(10);
+inline constexpr absl::Duration kCheckTxTimeout = absl::Seconds(10);
+inline constexpr absl::Duration kQueryTimeout = absl::Seconds(10);
+
+// Connects to the application once and says Hello, within a time. How it does
+// so is the wire's affair. Errors as rpc::Channel::OpenSession.
+using AppDialer = std::function<absl::StatusOr<std::unique_ptr<rpc::Session>>(
+    absl::Duration timeout)>;
+
+// One live connection to one instance of the application. It never reconnects:
+// who makes a new one compares states first (node/recovery.h).
+//
+// The lanes: consensus calls (all that return their answer here) are made one
+// at a time, by one thread; CheckTx and Query are asynchronous, any number at
+// once. No CheckTx is in flight while a block is executed: Mempool sees to
+// that.
+//
+// Errors of all calls, with the call's name in front: those of rpc::Transport,
+// and what the application refuses with.
+// Lifecycle: destroy after every CheckTx and Query has ended; Close() makes
+// them. Thread safety: thread-safe.
+class AppConnection {
+ public:
+  template <typename Response>
+  using Done = std::function<void(absl::StatusOr<Response>)>;
+
+  explicit AppConnection(std::unique_ptr<rpc::Session> session);
+
+  // What the application said to Hello; kUnimplemented when it is not built on
+  // Tandem.
+  const absl::StatusOr<rpc::v1::HelloReply>& hello() const {
+    return session_->hello();
+  }
+
+  absl::StatusOr<tendermint::abci::ResponseInfo> Info();
+  absl::StatusOr<tendermint::abci::ResponseInitChain> InitChain(
+      const tendermint::abci::RequestInitChain& request);
+  absl::StatusOr<tendermint::abci::ResponsePrepareProposal> PrepareProposal(
+      const tendermint::abci::RequestPrepareProposal& request);
+  absl::StatusOr<tendermint::abci::ResponseProcessProposal> ProcessProposal(
+      const tendermint::abci::RequestProcessProposal& request);
+  absl::StatusOr<tendermint::abci::ResponseFinalizeBlock> FinalizeBlock(
+      const tendermint::abci::RequestFinalizeBlock& request);
+  absl::StatusOr<tendermint::abci::ResponseCommit> Commit();
+
+  // `done` runs once, on any thread, maybe before these return.
+  void CheckTx(const tendermint::abci::RequestCheckTx& request,
+               Done<tendermint::abci::ResponseCheckTx> done);
+  void Query(const tendermint::abci::RequestQuery& request,
+             absl::Duration timeout,
+             Done<tendermint::abci::ResponseQuery> done);
+
+  // True once the connection has ended.
+  bool is_over() const { return session_->is_over(); }
+  // Waits until it has, or for `timeout`; returns is_over().
+  bool WaitOver(absl::Duration timeout) const {
+    return session_->WaitOver(timeout);
+  }
+  // Ends it, and all calls in flight.
+  void Close() { session_->Close(); }
+
+ private:
+  const std::unique_ptr<rpc::Session> session_;
+  tendermint::abci::ABCIClient client_;
+};
+
+}  // namespace tandem::node
+
+#endif  // TANDEM_NODE_APP_CONNECTION_H_

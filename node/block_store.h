@@ -1,0 +1,69 @@
+// The node's durable memory: blocks, what the application answered to them, and
+// the state of the chain.
+
+#ifndef TANDEM_NODE_BLOCK_STORE_H_
+#define TANDEM_NODE_BLOCK_STORE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "node/chain_state.pb.h"
+#include "tandem/node/v1/node.pb.h"
+#include "tendermint/abci/types.pb.h"
+
+namespace rocksdb {
+class DB;
+class WriteBatch;
+}  // namespace rocksdb
+
+namespace tandem::node {
+
+// A RocksDB database in a directory of its own. Each Save is one atomic write,
+// on the disk when it returns.
+//
+// Errors of all methods: kDataLoss when the disk fails or holds what cannot be
+// read; the node must not go on then.
+// Thread safety: thread-safe.
+class BlockStore {
+ public:
+  // Opens the store in `directory`, or makes one. Errors also:
+  // kFailedPrecondition when another process has it open.
+  static absl::StatusOr<std::unique_ptr<BlockStore>> Open(
+      const std::string& directory);
+
+  ~BlockStore();
+
+  // The state that was saved last; without chain id when none was.
+  absl::StatusOr<store::ChainState> LoadState() const;
+
+  // The last block saved; 0 before the first. It is that of the state, or one
+  // more when the node stopped in between.
+  absl::StatusOr<std::int64_t> LastHeight() const;
+
+  // Errors: kNotFound too.
+  absl::StatusOr<v1::Block> LoadBlock(std::int64_t height) const;
+  absl::StatusOr<tendermint::abci::ResponseFinalizeBlock> LoadResponse(
+      std::int64_t height) const;
+
+  absl::Status SaveBlock(const v1::Block& block);
+  absl::Status SaveResponse(
+      std::int64_t height,
+      const tendermint::abci::ResponseFinalizeBlock& response);
+  // Also forgets the blocks before state.base_height(), which were there from
+  // `old_base` on.
+  absl::Status SaveState(const store::ChainState& state, std::int64_t old_base);
+
+ private:
+  explicit BlockStore(std::unique_ptr<rocksdb::DB> db);
+
+  absl::Status Write(rocksdb::WriteBatch& batch);
+
+  const std::unique_ptr<rocksdb::DB> db_;  // thread-safe itself
+};
+
+}  // namespace tandem::node
+
+#endif  // TANDEM_NODE_BLOCK_STORE_H_

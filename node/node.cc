@@ -1,0 +1,268 @@
+#include "node/node.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "google/protobuf/util/time_util.h"
+#include "node/recovery.h"
+#include "rpc/base/status_macros.h"
+#include "spdlog/spdlog.h"
+
+namespace tandem::node {
+namespace {
+
+using rpc::MutexLock;
+using tendermint::abci::ResponseInfo;
+
+// Between two attempts to reach an application that is away.
+constexpr absl::Duration kRetryPause = absl::Milliseconds(50);
+constexpr absl::Duration kEmptyBlockInterval = absl::Seconds(1);
+
+absl::Status Away(const absl::Status& why) {
+  return absl::UnavailableError(
+      absl::StrCat("the application is away: ", why.message(), "; try again"));
+}
+
+}  // namespace
+
+Node::Node(Options options, BlockStore& store)
+    : options_(std::move(options)),
+      store_(store),
+      mempool_(std::make_unique<Mempool>(options_.mempool, [this] { Ring(); })),
+      no_queries_(absl::UnavailableError("the application is not there yet")) {
+  app_status_.set_address(options_.app_address);
+  SetAppState(v1::AppStatus::AWAY, "not connected yet");
+}
+
+absl::StatusOr<std::unique_ptr<Node>> Node::Start(Options options,
+                                                  BlockStore& store,
+                                                  const Genesis& genesis,
+                                                  const ValidatorKey& key) {
+  std::unique_ptr<Node> node(new Node(std::move(options), store));
+  TANDEM_ASSIGN_OR_RETURN(node->executor_,
+                          Executor::Create(store, *node->mempool_, genesis, key,
+                                           node->options_.on_committed));
+  node->engine_ = std::thread([engine = node.get()] { engine->Run(); });
+  return node;
+}
+
+Node::~Node() { Stop(absl::ZeroDuration()); }
+
+void Node::Stop(absl::Duration timeout) {
+  std::shared_ptr<AppConnection> to_cut;
+  {
+    MutexLock lock(mu_);
+    is_stopping_ = true;
+    mu_.NotifyAll();
+    const bool is_done = mu_.AwaitFor(
+        timeout,
+        [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return is_done_; });
+    if (!is_done) to_cut = connection_;
+  }
+  if (to_cut != nullptr) to_cut->Close();
+  if (engine_.joinable()) engine_.join();
+  mempool_->Clear(absl::UnavailableError("the node stops"));
+}
+
+v1::AppStatus Node::app_status() const {
+  MutexLock lock(mu_);
+  return app_status_;
+}
+
+void Node::Query(const tendermint::abci::RequestQuery& request,
+                 absl::Duration timeout,
+                 AppConnection::Done<tendermint::abci::ResponseQuery> done) {
+  AppConnection* app = nullptr;
+  absl::Status refusal;
+  {
+    MutexLock lock(mu_);
+    app = queried_;
+    refusal = no_queries_;
+    if (app != nullptr) ++queries_;
+  }
+  if (app == nullptr) return done(refusal);
+  app->Query(request, timeout,
+             [this, done = std::move(done)](
+                 absl::StatusOr<tendermint::abci::ResponseQuery> answer) {
+               done(std::move(answer));
+               MutexLock lock(mu_);
+               --queries_;
+               mu_.NotifyAll();
+             });
+}
+
+void Node::Run() {
+  while (!is_stopping()) {
+    auto session = options_.dial(kConnectTimeout);
+    if (!session.ok()) {
+      OnAway(session.status());
+      AwaitRing(kRetryPause);
+      continue;
+    }
+    has_said_away_ = false;
+    const absl::Status end =
+        Drive(std::make_shared<AppConnection>(*std::move(session)));
+    if (absl::IsDataLoss(end)) {
+      spdlog::critical("The node cannot go on: {}", std::string(end.message()));
+      if (options_.on_fatal) options_.on_fatal(end);
+      break;
+    }
+    if (!is_stopping()) OnAway(end);
+    // A connection that breaks each time is no reason to spin.
+    AwaitRing(kRetryPause);
+  }
+  MutexLock lock(mu_);
+  is_done_ = true;
+  mu_.NotifyAll();
+}
+
+absl::Status Node::Drive(std::shared_ptr<AppConnection> connection) {
+  AppConnection& app = *connection;
+  {
+    MutexLock lock(mu_);
+    connection_ = connection;
+  }
+  std::thread watcher([this, &app] {
+    while (!app.WaitOver(absl::Hours(1))) {
+    }
+    Ring();
+  });
+  NoteHello(app);
+  SetAppState(v1::AppStatus::RECOVERING, "comparing states");
+  absl::Status end = Prepare(app);
+  if (end.ok()) {
+    OpenToQueries(&app);
+    end = MakeBlocks(app);
+  }
+  if (absl::IsDataLoss(end)) {
+    SetAppState(v1::AppStatus::STOPPED, std::string(end.message()));
+  } else if (!end.ok() && !absl::IsUnavailable(end) && !app.is_over()) {
+    Endure(app, end);
+  }
+  if (end.ok() || app.is_over()) {
+    end = absl::UnavailableError("its connection ended");
+  }
+  {
+    MutexLock lock(mu_);
+    connection_ = nullptr;
+  }
+  app.Close();
+  watcher.join();
+  CloseToQueries(Away(end));
+  mempool_->Detach(Away(end));
+  return end;
+}
+
+absl::Status Node::Prepare(AppConnection& app) {
+  TANDEM_ASSIGN_OR_RETURN(const ResponseInfo info, app.Info());
+  {
+    MutexLock lock(mu_);
+    app_status_.set_data(info.data());
+    app_status_.set_version(info.version());
+    app_status_.set_app_version(info.app_version());
+  }
+  return Recover(app, info, store_, *executor_);
+}
+
+absl::Status Node::MakeBlocks(AppConnection& app) {
+  SetAppState(v1::AppStatus::RUNNING, "");
+  spdlog::info("The application is in step, at height {}.",
+               executor_->state().height());
+  mempool_->Attach(&app);
+  absl::Time last = absl::Now();
+  while (!is_stopping() && !app.is_over()) {
+    const bool is_due =
+        options_.empty_blocks && absl::Now() - last >= kEmptyBlockInterval;
+    if (is_due || mempool_->has_ready() || executor_->state().height() == 0) {
+      TANDEM_RETURN_IF_ERROR(executor_->MakeNextBlock(app));
+      last = absl::Now();
+    } else {
+      AwaitRing(options_.empty_blocks ? last + kEmptyBlockInterval - absl::Now()
+                                      : absl::InfiniteDuration());
+    }
+  }
+  return absl::OkStatus();
+}
+
+void Node::Endure(AppConnection& app, const absl::Status& why) {
+  const std::string reason(why.message());
+  spdlog::error(
+      "No more blocks are made until the application is put right and "
+      "restarted: {}",
+      reason);
+  const absl::Status refusal = absl::FailedPreconditionError(
+      absl::StrCat("the node makes no more blocks: ", reason));
+  SetAppState(v1::AppStatus::STOPPED, reason);
+  {
+    MutexLock lock(mu_);
+    no_queries_ = refusal;
+  }
+  mempool_->Detach(refusal);
+  while (!is_stopping() && !app.is_over()) AwaitRing(absl::InfiniteDuration());
+}
+
+void Node::OnAway(const absl::Status& why) {
+  const std::string reason(why.message());
+  if (!has_said_away_) {
+    has_said_away_ = true;
+    SetAppState(v1::AppStatus::AWAY, reason);
+    spdlog::warn("Waiting for the application at {}: {}", options_.app_address,
+                 reason);
+  }
+  mempool_->Detach(Away(why));
+  MutexLock lock(mu_);
+  app_status_.set_reason(reason);
+  no_queries_ = Away(why);
+}
+
+void Node::NoteHello(const AppConnection& app) {
+  MutexLock lock(mu_);
+  app_status_.clear_instance_id();
+  app_status_.clear_framework_version();
+  if (!app.hello().ok()) return;
+  app_status_.set_instance_id(app.hello()->instance_id());
+  app_status_.set_framework_version(app.hello()->framework_version());
+}
+
+void Node::SetAppState(v1::AppStatus::State state, std::string reason) {
+  MutexLock lock(mu_);
+  app_status_.set_state(state);
+  app_status_.set_reason(std::move(reason));
+  *app_status_.mutable_since() =
+      google::protobuf::util::TimeUtil::GetCurrentTime();
+}
+
+void Node::OpenToQueries(AppConnection* app) {
+  MutexLock lock(mu_);
+  queried_ = app;
+}
+
+void Node::CloseToQueries(absl::Status why) {
+  MutexLock lock(mu_);
+  queried_ = nullptr;
+  no_queries_ = std::move(why);
+  mu_.Await([this]()
+                ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return queries_ == 0; });
+}
+
+void Node::Ring() {
+  MutexLock lock(mu_);
+  is_rung_ = true;
+  mu_.NotifyAll();
+}
+
+void Node::AwaitRing(absl::Duration timeout) {
+  MutexLock lock(mu_);
+  mu_.AwaitFor(timeout, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return is_rung_ || is_stopping_;
+  });
+  is_rung_ = false;
+}
+
+bool Node::is_stopping() const {
+  MutexLock lock(mu_);
+  return is_stopping_;
+}
+
+}  // namespace tandem::node

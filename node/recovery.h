@@ -1,0 +1,39 @@
+// Brings node and application to the same height, at the start of each
+// connection to the application.
+
+#ifndef TANDEM_NODE_RECOVERY_H_
+#define TANDEM_NODE_RECOVERY_H_
+
+#include "absl/status/status.h"
+#include "node/app_connection.h"
+#include "node/block_store.h"
+#include "node/executor.h"
+#include "tendermint/abci/types.pb.h"
+
+namespace tandem::node {
+
+// Compares the last block of the application (A, from Info), of the store (S)
+// and of the node's state (T; I is the chain's initial height), and
+//   A = 0               calls InitChain, then goes on as below
+//   A = S = T           does nothing
+//   A < S = T           replays the blocks A+1 .. S
+//   A < T, S = T+1      replays A+1 .. T, then applies S
+//   A = T, S = T+1      applies S
+//   A = S = T+1         applies S with the saved response; the application has
+//                       it already
+// and checks at each step that the application's hash is the chain's.
+//
+// Errors: those of Executor, and kFailedPrecondition when node and application
+// do not belong together:
+//   A > S               the application is ahead of the node
+//   A+1 before the oldest block in the store
+//   another app hash than the chain has at A: another chain's application, or a
+//                       broken one
+//   S < T or S > T+1    the store is broken (kDataLoss)
+absl::Status Recover(AppConnection& app,
+                     const tendermint::abci::ResponseInfo& info,
+                     BlockStore& store, Executor& executor);
+
+}  // namespace tandem::node
+
+#endif  // TANDEM_NODE_RECOVERY_H_
