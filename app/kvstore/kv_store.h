@@ -1,0 +1,103 @@
+// The reference application: keys and values.
+
+#ifndef TANDEM_APP_KVSTORE_KV_STORE_H_
+#define TANDEM_APP_KVSTORE_KV_STORE_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "app/application.h"
+#include "app/kvstore/data_directory.h"
+#include "app/kvstore/state.pb.h"
+#include "app/kvstore/state_store.h"
+#include "app/kvstore/validator_set.h"
+
+namespace tandem::app {
+
+// A durable key-value store that answers as CometBFT's kvstore does: the same
+// transactions, codes, events, app hashes and queries (app/README.md). Where
+// that one panics, this one refuses the transaction (code 2) or the call.
+//
+// It protects its state from a node at another point of the chain:
+//   InitChain      only while nothing is committed; durable at once
+//   FinalizeBlock  only of the height after the committed one, after InitChain.
+//                  Height 0 is for tools such as abci-cli: any number of times,
+//                  on a store on which no chain has begun
+//   Commit         only after FinalizeBlock
+// Each else answers kFailedPrecondition and changes nothing.
+//
+// Thread safety: as Application says.
+class KvStore final : public Application {
+ public:
+  // The codes of transactions.
+  static constexpr std::uint32_t kOk = 0;
+  static constexpr std::uint32_t kInvalidFormat = 2;
+
+  // Opens the store in a directory of its own, or makes it. Errors: those of
+  // DataDirectory and StateStore.
+  static absl::StatusOr<std::unique_ptr<KvStore>> Open(
+      const std::string& directory);
+
+  absl::StatusOr<abci::ResponseInitChain> InitChain(
+      const abci::RequestInitChain& request) override;
+
+  // Leaves out invalid transactions and writes '=' for ':'. Takes no more than
+  // the answer to its FinalizeBlock has room for.
+  absl::StatusOr<abci::ResponsePrepareProposal> PrepareProposal(
+      const abci::RequestPrepareProposal& request) override;
+
+  // Rejects a block with an invalid transaction.
+  absl::StatusOr<abci::ResponseProcessProposal> ProcessProposal(
+      const abci::RequestProcessProposal& request) override;
+
+  // Takes 1 from the power of members that voted twice.
+  absl::StatusOr<abci::ResponseFinalizeBlock> FinalizeBlock(
+      const abci::RequestFinalizeBlock& request) override;
+
+  absl::StatusOr<abci::ResponseCommit> Commit(
+      const abci::RequestCommit& request) override;
+
+  absl::StatusOr<abci::ResponseInfo> Info(
+      const abci::RequestInfo& request) override;
+
+  // The value of the key `data`; under the path "/val" the validator with the
+  // raw key `data`. Errors: kOutOfRange for heights other than the committed
+  // one (or 0), whose state is not kept.
+  absl::StatusOr<abci::ResponseQuery> Query(
+      const abci::RequestQuery& request) override;
+
+  absl::StatusOr<abci::ResponseCheckTx> CheckTx(
+      const abci::RequestCheckTx& request) override;
+
+ private:
+  // A block that is executed and not committed.
+  struct Block {
+    kvstore::State state;
+    std::vector<Put> puts;
+    ValidatorSet validators;
+  };
+
+  KvStore(DataDirectory directory, std::unique_ptr<StateStore> store,
+          kvstore::State committed, ValidatorSet validators);
+
+  // Whether a block of this height may come now.
+  absl::Status CheckHeight(std::int64_t height) const;
+  // Stages one transaction. Errors: kInvalidArgument, and nothing is staged.
+  static absl::Status Execute(std::string_view tx, Block& block);
+
+  const DataDirectory directory_;
+  const std::unique_ptr<StateStore> store_;
+
+  // For consensus calls only: what is in store_, and what comes next.
+  kvstore::State committed_;
+  ValidatorSet validators_;
+  std::optional<Block> staged_;
+};
+
+}  // namespace tandem::app
+
+#endif  // TANDEM_APP_KVSTORE_KV_STORE_H_

@@ -1,0 +1,203 @@
+#include "app/kvstore/state_store.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "google/protobuf/util/delimited_message_util.h"
+#include "rocksdb/cache.h"
+#include "rocksdb/db.h"
+#include "rocksdb/table.h"
+#include "rocksdb/write_batch.h"
+#include "rpc/base/status_macros.h"
+
+namespace tandem::app {
+namespace {
+
+// Keys: "s" is the state, "k" with a key its value, "v" with a validator's raw
+// key the validator.
+constexpr char kStateKey[] = "s";
+constexpr char kValuePrefix = 'k';
+constexpr char kValidatorPrefix = 'v';
+
+std::string KeyOf(char prefix, std::string_view key) {
+  std::string result(1, prefix);
+  result.append(key);
+  return result;
+}
+
+// Small buffers and caches, a tenth of what RocksDB takes by default: 60 MB
+// hold the process with a million keys.
+rocksdb::Options TunedOptions() {
+  rocksdb::Options options;
+  options.create_if_missing = true;
+  // After a crash the last, unacknowledged write may be torn; nothing else.
+  options.wal_recovery_mode =
+      rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
+  options.write_buffer_size = 8 << 20;
+  options.max_write_buffer_number = 2;
+  options.max_open_files = 64;
+  options.keep_log_file_num = 2;
+  options.max_log_file_size = 1 << 20;
+  options.stats_dump_period_sec = 0;
+  options.stats_persist_period_sec = 0;
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache = rocksdb::NewLRUCache(8 << 20);
+  table.cache_index_and_filter_blocks = true;
+  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  return options;
+}
+
+absl::Status Failed(std::string_view what, const rocksdb::Status& why) {
+  const std::string message =
+      absl::StrCat("cannot ", std::string(what), ": ", why.ToString());
+  if (why.IsNoSpace()) return absl::ResourceExhaustedError(message);
+  if (why.IsCorruption()) return absl::DataLossError(message);
+  return absl::InternalError(message);
+}
+
+absl::Status Unreadable(std::string_view what) {
+  return absl::DataLossError(
+      absl::StrCat("the database holds ", std::string(what),
+                   " that cannot be read: restore its directory"));
+}
+
+absl::StatusOr<kvstore::State> ReadStateAt(rocksdb::DB& db,
+                                           const rocksdb::ReadOptions& at) {
+  std::string bytes;
+  const rocksdb::Status read = db.Get(at, kStateKey, &bytes);
+  kvstore::State state;
+  if (read.IsNotFound()) return state;
+  if (!read.ok()) return Failed("read the state", read);
+  if (!state.ParseFromString(bytes)) return Unreadable("a state");
+  return state;
+}
+
+// A view of the database as it is now.
+class Snapshot {
+ public:
+  explicit Snapshot(rocksdb::DB& db) : db_(db), snapshot_(db.GetSnapshot()) {}
+  ~Snapshot() { db_.ReleaseSnapshot(snapshot_); }
+  Snapshot(const Snapshot&) = delete;
+  Snapshot& operator=(const Snapshot&) = delete;
+
+  rocksdb::ReadOptions options() const {
+    rocksdb::ReadOptions options;
+    options.snapshot = snapshot_;
+    return options;
+  }
+
+ private:
+  rocksdb::DB& db_;
+  const rocksdb::Snapshot* const snapshot_;
+};
+
+std::string Delimited(const abci::ValidatorUpdate& validator) {
+  std::string bytes;
+  {
+    google::protobuf::io::StringOutputStream out(&bytes);
+    google::protobuf::util::SerializeDelimitedToZeroCopyStream(validator, &out);
+  }
+  return bytes;
+}
+
+bool ParseDelimited(const rocksdb::Slice& bytes,
+                    abci::ValidatorUpdate& validator) {
+  google::protobuf::io::ArrayInputStream in(bytes.data(),
+                                            static_cast<int>(bytes.size()));
+  return google::protobuf::util::ParseDelimitedFromZeroCopyStream(&validator,
+                                                                  &in, nullptr);
+}
+
+}  // namespace
+
+StateStore::StateStore(std::unique_ptr<rocksdb::DB> db) : db_(std::move(db)) {}
+
+StateStore::~StateStore() = default;
+
+absl::StatusOr<std::unique_ptr<StateStore>> StateStore::Open(
+    const std::string& path) {
+  rocksdb::DB* db = nullptr;
+  const rocksdb::Status opened = rocksdb::DB::Open(TunedOptions(), path, &db);
+  if (!opened.ok()) {
+    return Failed(absl::StrCat("open the database ", path), opened);
+  }
+  return std::unique_ptr<StateStore>(
+      new StateStore(std::unique_ptr<rocksdb::DB>(db)));
+}
+
+absl::StatusOr<kvstore::State> StateStore::ReadState() const {
+  return ReadStateAt(*db_, rocksdb::ReadOptions());
+}
+
+absl::StatusOr<ValidatorSet> StateStore::ReadValidators(
+    const kvstore::State& state) const {
+  const auto& types = state.chain().pub_key_types();
+  ValidatorSet validators({types.begin(), types.end()});
+  const std::unique_ptr<rocksdb::Iterator> entry(
+      db_->NewIterator(rocksdb::ReadOptions()));
+  for (entry->Seek(KeyOf(kValidatorPrefix, ""));
+       entry->Valid() && entry->key()[0] == kValidatorPrefix; entry->Next()) {
+    abci::ValidatorUpdate validator;
+    if (!ParseDelimited(entry->value(), validator) ||
+        !validators.Apply(validator).ok()) {
+      return Unreadable("a validator");
+    }
+  }
+  if (!entry->status().ok()) {
+    return Failed("read the validators", entry->status());
+  }
+  return validators;
+}
+
+absl::StatusOr<StateStore::Found> StateStore::FindValue(
+    std::string_view key) const {
+  return Find(KeyOf(kValuePrefix, key));
+}
+
+absl::StatusOr<StateStore::Found> StateStore::FindValidator(
+    std::string_view pub_key) const {
+  return Find(KeyOf(kValidatorPrefix, pub_key));
+}
+
+absl::StatusOr<StateStore::Found> StateStore::Find(
+    const std::string& key) const {
+  const Snapshot snapshot(*db_);
+  Found found;
+  TANDEM_ASSIGN_OR_RETURN(found.state, ReadStateAt(*db_, snapshot.options()));
+  std::string value;
+  const rocksdb::Status read = db_->Get(snapshot.options(), key, &value);
+  if (read.ok()) {
+    found.value = std::move(value);
+  } else if (!read.IsNotFound()) {
+    return Failed("read a value", read);
+  }
+  return found;
+}
+
+absl::Status StateStore::Write(const Changes& changes) {
+  TANDEM_RETURN_IF_ERROR(last_write_);
+  rocksdb::WriteBatch batch;
+  for (const Put& put : changes.puts) {
+    batch.Put(KeyOf(kValuePrefix, put.key), put.value);
+  }
+  for (const abci::ValidatorUpdate& validator : changes.validators) {
+    const std::string key =
+        KeyOf(kValidatorPrefix, RawKey(validator.pub_key()));
+    if (validator.power() == 0) {
+      batch.Delete(key);
+    } else {
+      batch.Put(key, Delimited(validator));
+    }
+  }
+  batch.Put(kStateKey, changes.state.SerializeAsString());
+  rocksdb::WriteOptions durably;
+  durably.sync = true;
+  const rocksdb::Status written = db_->Write(durably, &batch);
+  if (!written.ok()) {
+    last_write_ = Failed("write to the database; restart the program", written);
+  }
+  return last_write_;
+}
+
+}  // namespace tandem::app
