@@ -16,6 +16,7 @@ void Cancellation::Cancel() {
     callback.mapped() = nullptr;
     mu_.Lock();
     running_ = 0;
+    running_on_ = {};
     mu_.NotifyAll();
   }
 }
@@ -26,24 +27,25 @@ bool Cancellation::is_cancelled() const {
 }
 
 std::uint64_t Cancellation::Add(std::function<void()> callback) {
-  std::uint64_t key;
   {
     MutexLock lock(mu_);
-    key = next_key_++;
     if (!cancelled_) {
-      callbacks_.emplace(key, std::move(callback));
-      return key;
+      callbacks_.emplace(next_key_, std::move(callback));
+      return next_key_++;
     }
   }
   callback();
-  return key;
+  return 0;
 }
 
 void Cancellation::Remove(std::uint64_t key) {
+  if (key == 0) return;
   MutexLock lock(mu_);
   callbacks_.erase(key);
-  mu_.Await([this, key]()
-                ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return running_ != key; });
+  if (running_on_ == std::this_thread::get_id()) return;
+  mu_.Await([this, key]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return running_ != key;
+  });
 }
 
 }  // namespace tandem::rpc

@@ -23,7 +23,7 @@ class Cancellation {
   bool is_cancelled() const ABSL_LOCKS_EXCLUDED(mu_);
 
   // For transports: runs `callback` on Cancel(), at once if it was called
-  // before. Returns a key for Remove().
+  // before. Returns a key for Remove(), or 0 if it has run.
   std::uint64_t Add(std::function<void()> callback) ABSL_LOCKS_EXCLUDED(mu_);
   // For transports: `key`'s callback will not begin any more and, unless this
   // is called from within it, is not running when this returns.

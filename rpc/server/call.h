@@ -61,7 +61,7 @@ class Call {
 
   // Runs `callback` once when is_cancelled() becomes true: at once, on this
   // thread, if it already is; else on a thread of the wire, so it must not
-  // block. A second callback replaces the first. Not run after the answer.
+  // block. A second callback replaces the first. Not begun after the answer.
   void OnCancel(std::function<void()> callback) ABSL_LOCKS_EXCLUDED(mu_);
 
  protected:

@@ -145,9 +145,10 @@ class Reader {
   Reader& operator=(Reader&&) noexcept = default;
 
   // Reads the next message into `into`, which must live until `done` runs.
-  // done(true): there was one; done(false): the client sends no more, or left
-  // (then Call::is_cancelled()). Runs once, on any thread, maybe before Read
-  // returns.
+  // done(true): there was one; done(false): the client sends no more, or left.
+  // Call::is_cancelled() tells the two apart, but may turn true only a moment
+  // later: what must not be done by halves needs a last message that says so.
+  // Runs once, on any thread, maybe before Read returns; must not block.
   void Read(M* into, std::function<void(bool)> done) {
     stream_->Receive(into, std::move(done));
   }
