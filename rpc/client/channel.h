@@ -25,7 +25,7 @@ struct ChannelOptions {
   // The uid that the server must run as, as the kernel knows it (the effective
   // uid of who called listen(2)); a server of another uid is sent nothing.
   // Unset: our own effective uid.
-  std::optional<uid_t> server_uid;
+  std::optional<uid_t> server_uid = std::nullopt;
   // Messages larger than this fail the call with kResourceExhausted.
   std::size_t max_message_bytes = 64 << 20;
 };
@@ -38,7 +38,12 @@ struct InProcessOptions {
 
 // Carries calls to the server at an address. Connects when a call needs it,
 // verifies the server before the first byte of each connection, says Hello,
-// and connects again after a restart.
+// and connects again after a restart. No call waits for the answer to Hello,
+// but for those that wait_for_ready.
+//
+// A unary call that waits for a server blocks no thread; opening a stream with
+// wait_for_ready does, until there is a server: without a timeout, for at most
+// kDefaultCallTimeout.
 //
 // Errors: see Transport.
 // Thread safety: thread-safe. Outlives the clients that use it.

@@ -19,15 +19,15 @@ namespace tandem::rpc {
 
 struct ServerOptions {
   // "unix:/run/kv/kv.sock".
-  std::string address;
+  std::string address = {};
   // Mode and owner of the socket file.
-  SocketPermissions permissions;
+  SocketPermissions permissions = {};
   // Who may connect. Root is not special.
   AccessPolicy access = AccessPolicy::SameUser();
   // What is served. The handlers must outlive the server.
-  std::vector<Served> services;
+  std::vector<Served> services = {};
   // What Hello calls this program, such as "tandem-node 0.1.0".
-  std::string name;
+  std::string name = {};
 
   // Threads that run handlers, and calls that may wait for one; a call that
   // finds the queue full is answered kResourceExhausted.
@@ -46,23 +46,31 @@ struct ServerOptions {
 
 // Serves until stopped.
 //
+// Every server also answers Hello (tandem/rpc/v1/session.proto).
+//
 // Lifecycle: Start() returns once clients can connect. The destructor stops as
-// Stop(absl::ZeroDuration()) does.
+// Stop(absl::ZeroDuration()) does. A handler that has not ended a second after
+// its call was cancelled is left behind, with an error in the log, rather than
+// waited for: then the process should end without destroying the services.
+//
 // Thread safety: thread-safe.
 class Server {
  public:
-  // Errors: those of UnixListener::Listen; kInvalidArgument (address, options);
-  // kInternal when gRPC does not keep what we rely on (the start-up self-test).
+  // Errors: those of UnixListener::Listen; kInvalidArgument (address, options,
+  // a service twice); kInternal when gRPC does not keep what we rely on
+  // (CheckHandOver, tried out once per process).
   static absl::StatusOr<std::unique_ptr<Server>> Start(ServerOptions options);
 
   virtual ~Server() = default;
 
   // Refuses new connections and calls, removes the socket, waits for calls in
-  // flight for at most `timeout`, then cancels them. Idempotent.
+  // flight for at most `timeout`, then cancels them, and gives their handlers a
+  // second to end. A later call waits for the first, within its own timeout.
   virtual void Stop(absl::Duration timeout) = 0;
 
-  // Waits for SIGTERM or SIGINT, then stops as Stop() does. To be called before
-  // any thread that could take these signals is started, or with them blocked.
+  // Waits for SIGTERM or SIGINT, then stops as Stop() does. For programs with
+  // one server and nothing else to stop; others use Termination. Errors: those
+  // of Termination::Create().
   absl::Status RunUntilSignal(absl::Duration timeout);
 
   // Where clients connect, such as "unix:/run/kv/kv.sock".

@@ -47,19 +47,23 @@ MATCHER_P(IsOkAndHolds, value,
   return ::testing::ExplainMatchResult(value, *arg, result_listener);
 }
 
-// Matches a status, or a StatusOr without a value, of this code.
+// Matches a status, or a StatusOr without a value, of this code (or of one that
+// a matcher such as AnyOf matches).
 MATCHER_P(StatusIs, code,
-          (negation ? "is not " : "is ") + absl::StatusCodeToString(code)) {
+          "has a code that " +
+              ::testing::DescribeMatcher<absl::StatusCode>(code, negation)) {
   *result_listener << "which is " << StatusOf(arg);
-  return StatusOf(arg).code() == code;
+  return ::testing::Matches(code)(StatusOf(arg).code());
 }
 
 // The same, and `message` (a matcher or a string) matches its message.
 MATCHER_P2(StatusIs, code, message,
-           (negation ? "is not " : "is ") + absl::StatusCodeToString(code) +
-               " with a certain message") {
+           std::string(negation ? "not: " : "") + "has a code that " +
+               ::testing::DescribeMatcher<absl::StatusCode>(code) +
+               " and a message that " +
+               ::testing::DescribeMatcher<std::string>(message)) {
   *result_listener << "which is " << StatusOf(arg) << ", ";
-  return StatusOf(arg).code() == code &&
+  return ::testing::Matches(code)(StatusOf(arg).code()) &&
          ::testing::ExplainMatchResult(
              message, std::string(StatusOf(arg).message()), result_listener);
 }

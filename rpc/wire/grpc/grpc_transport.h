@@ -56,6 +56,9 @@ class GrpcTransport final : public Transport {
   // connection then; calls in flight on this one may still be answered.
   bool is_refused() const;
 
+  // True while calls are in flight.
+  bool has_calls() const { return connection_.use_count() > 1; }
+
   // Ends the connection: calls in flight end with kUnavailable. Idempotent.
   void Close();
 

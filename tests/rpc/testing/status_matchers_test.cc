@@ -9,8 +9,10 @@
 namespace tandem::rpc::testing {
 namespace {
 
+using ::testing::AnyOf;
 using ::testing::Gt;
 using ::testing::HasSubstr;
+using ::testing::Ne;
 using ::testing::Not;
 using ::testing::Pointee;
 using ::testing::StringMatchResultListener;
@@ -47,6 +49,12 @@ TEST(StatusMatchersTest, StatusIsLooksAtTheCodeAndTheMessage) {
   EXPECT_THAT(absl::StatusOr<int>(kMissing),
               StatusIs(absl::StatusCode::kNotFound));
   EXPECT_THAT(absl::StatusOr<int>(3), StatusIs(absl::StatusCode::kOk));
+}
+
+TEST(StatusMatchersTest, StatusIsTakesAMatcherForTheCode) {
+  EXPECT_THAT(kMissing, StatusIs(AnyOf(absl::StatusCode::kInternal,
+                                       absl::StatusCode::kNotFound)));
+  EXPECT_THAT(kMissing, Not(StatusIs(Ne(absl::StatusCode::kNotFound))));
 }
 
 TEST(StatusMatchersTest, AMismatchShowsTheWholeStatus) {

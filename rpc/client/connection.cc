@@ -1,0 +1,59 @@
+#include "rpc/client/connection.h"
+
+#include <utility>
+
+#include "absl/status/status.h"
+#include "rpc/base/status_macros.h"
+#include "rpc/socket/dial.h"
+#include "tandem/rpc/v1/session.tandem.h"
+
+namespace tandem::rpc {
+
+absl::StatusOr<std::shared_ptr<Connection>> Connection::Open(
+    const UnixAddress& address, const ConnectionOptions& options,
+    absl::Time deadline) {
+  TANDEM_ASSIGN_OR_RETURN(UniqueFd fd,
+                          Dial(address, options.server_uid, deadline));
+  TANDEM_ASSIGN_OR_RETURN(
+      std::unique_ptr<GrpcTransport> transport,
+      GrpcTransport::Create(std::move(fd),
+                            {.peer = address.ToString(),
+                             .max_message_bytes = options.max_message_bytes}));
+  auto connection =
+      std::shared_ptr<Connection>(new Connection(std::move(transport)));
+  // The answer may come when nobody wants the connection any more.
+  v1::SessionClient(connection->transport())
+      .Hello(options.hello, {},
+             [weak = std::weak_ptr<Connection>(connection)](
+                 absl::StatusOr<v1::HelloReply> hello) {
+               if (const auto self = weak.lock()) {
+                 self->SetHello(std::move(hello));
+               }
+             });
+  return connection;
+}
+
+const absl::StatusOr<v1::HelloReply>* Connection::WaitForHello(
+    absl::Time deadline) {
+  MutexLock lock(mu_);
+  const bool answered =
+      mu_.AwaitUntil(deadline, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+        return hello_.has_value();
+      });
+  return answered ? &*hello_ : nullptr;
+}
+
+bool Connection::is_answered() {
+  const auto* hello = WaitForHello(absl::InfinitePast());
+  return hello != nullptr && !absl::IsUnavailable(hello->status()) &&
+         !absl::IsDeadlineExceeded(hello->status());
+}
+
+void Connection::SetHello(absl::StatusOr<v1::HelloReply> hello) {
+  if (hello.ok()) transport_->set_hello(*hello);
+  MutexLock lock(mu_);
+  hello_ = std::move(hello);
+  mu_.NotifyAll();
+}
+
+}  // namespace tandem::rpc

@@ -1,0 +1,67 @@
+// One verified connection to a server, with Hello said on it.
+
+#ifndef TANDEM_RPC_CLIENT_CONNECTION_H_
+#define TANDEM_RPC_CLIENT_CONNECTION_H_
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "rpc/base/mutex.h"
+#include "rpc/socket/unix_address.h"
+#include "rpc/wire/grpc/grpc_transport.h"
+#include "tandem/rpc/v1/session.pb.h"
+
+namespace tandem::rpc {
+
+struct ConnectionOptions {
+  uid_t server_uid;
+  std::size_t max_message_bytes;
+  // What Hello says.
+  v1::HelloRequest hello;
+};
+
+// Calls need not wait for the answer to Hello, which is on its way as the first
+// call when Open() returns.
+//
+// Ownership: shared by the channel or session, and by whoever begins a call on
+// it just now. Thread safety: thread-safe.
+class Connection {
+ public:
+  // Errors: those of Dial() with this deadline; kResourceExhausted.
+  static absl::StatusOr<std::shared_ptr<Connection>> Open(
+      const UnixAddress& address, const ConnectionOptions& options,
+      absl::Time deadline);
+
+  GrpcTransport& transport() { return *transport_; }
+
+  // Waits for the answer to Hello; null when there is none by `deadline`. An
+  // error says why Hello failed: kUnimplemented, the server is not Tandem's;
+  // kUnavailable or kDeadlineExceeded, it did not answer.
+  const absl::StatusOr<v1::HelloReply>* WaitForHello(absl::Time deadline)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+  // True once the server has said anything to Hello, even that it does not know
+  // it: so it let us in.
+  bool is_answered() ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  explicit Connection(std::unique_ptr<GrpcTransport> transport)
+      : transport_(std::move(transport)) {}
+
+  void SetHello(absl::StatusOr<v1::HelloReply> hello) ABSL_LOCKS_EXCLUDED(mu_);
+
+  const std::unique_ptr<GrpcTransport> transport_;
+
+  Mutex mu_;
+  // Constant once set.
+  std::optional<absl::StatusOr<v1::HelloReply>> hello_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace tandem::rpc
+
+#endif  // TANDEM_RPC_CLIENT_CONNECTION_H_

@@ -1,0 +1,285 @@
+#include "rpc/server/server.h"
+
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/server_posix.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <set>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "rpc/base/mutex.h"
+#include "rpc/base/status_macros.h"
+#include "rpc/base/version.h"
+#include "rpc/server/connection_table.h"
+#include "rpc/server/front_door.h"
+#include "rpc/server/hand_over_check.h"
+#include "rpc/server/session_service.h"
+#include "rpc/server/termination.h"
+#include "rpc/server/worker_pool.h"
+#include "rpc/socket/unix_address.h"
+#include "rpc/wire/grpc/grpc_service.h"
+#include "spdlog/spdlog.h"
+
+namespace tandem::rpc {
+namespace {
+
+// For handlers to notice that their calls were cancelled.
+constexpr absl::Duration kGrace = absl::Seconds(1);
+
+// A connected client that says nothing and answers no ping for this long is
+// gone.
+constexpr absl::Duration kPingAfter = absl::Seconds(15);
+constexpr absl::Duration kPingTimeout = absl::Seconds(5);
+
+int Millis(absl::Duration duration) {
+  return static_cast<int>(absl::ToInt64Milliseconds(duration));
+}
+
+// gRPC's limits are ints.
+int ToInt(std::size_t bytes) {
+  return static_cast<int>(
+      std::min<std::size_t>(bytes, std::numeric_limits<int>::max()));
+}
+
+std::string RandomId() {
+  std::uint64_t random[2] = {};
+  // Cannot fail for so few bytes.
+  [[maybe_unused]] const int failed = ::getentropy(random, sizeof(random));
+  return absl::StrFormat("%016x%016x", random[0], random[1]);
+}
+
+absl::Status Check(const ServerOptions& options) {
+  if (options.workers < 1 || options.max_queued_calls < 0 ||
+      options.max_message_bytes < 1 || options.max_calls_per_connection < 1 ||
+      options.max_connections < 1 || options.max_connections_per_uid < 1 ||
+      options.preface_timeout <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(
+        "a server needs a worker, a connection, a call and a byte, and a "
+        "positive timeout: look at its ServerOptions");
+  }
+  std::set<std::string_view> names{v1::SessionHandler::Table().name};
+  for (const Served& served : options.services) {
+    if (!names.insert(served.info->name).second) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the service ", std::string(served.info->name), " is served twice"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// What a server answers to Hello, but for the caller.
+v1::HelloReply About(const ServerOptions& options,
+                     const std::string& instance_id) {
+  v1::HelloReply about;
+  about.set_framework_version(std::string(FrameworkVersion()));
+  about.set_instance_id(instance_id);
+  about.set_server(options.name);
+  about.set_started_unix_nanos(absl::ToUnixNanos(absl::Now()));
+  for (const Served& served : options.services) {
+    v1::ServiceSchema& schema = *about.add_services();
+    schema.set_name(std::string(served.info->name));
+    schema.set_fingerprint(std::string(served.info->fingerprint));
+  }
+  about.mutable_limits()->set_max_request_bytes(options.max_message_bytes);
+  about.mutable_limits()->set_max_reply_bytes(options.max_message_bytes);
+  about.mutable_limits()->set_max_calls_per_connection(
+      options.max_calls_per_connection);
+  return about;
+}
+
+// All that runs, in the order in which one part uses those before it.
+//
+// Ownership: shared by the server and the thread that stops it, which outlives
+// the server when a handler does not come to an end.
+class Serving {
+ public:
+  Serving(const ServerOptions& options, const std::string& instance_id)
+      : pool_(options.workers, options.max_queued_calls),
+        session_(About(options, instance_id)) {}
+
+  absl::Status StartGrpc(const ServerOptions& options);
+  absl::Status OpenDoor(const UnixAddress& address,
+                        const ServerOptions& options);
+
+  // Refuses connections and removes the socket; then new calls are refused, and
+  // those in flight have until `deadline`. Blocks until all handlers are done.
+  void Stop(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mu_);
+  // Waits until Stop() has come to its end; false when it has not by
+  // `deadline`.
+  bool WaitStopped(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  void AddService(const Served& served, const ServerOptions& options,
+                  grpc::ServerBuilder& builder);
+
+  ConnectionTable callers_;
+  WorkerPool pool_;
+  SessionService session_;
+  std::vector<std::unique_ptr<GrpcService>> services_;
+  std::unique_ptr<grpc::Server> grpc_;
+  std::unique_ptr<UnixListener> listener_;
+  std::unique_ptr<FrontDoor> door_;
+
+  Mutex mu_;
+  bool stopped_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+void Serving::AddService(const Served& served, const ServerOptions& options,
+                         grpc::ServerBuilder& builder) {
+  services_.push_back(std::make_unique<GrpcService>(
+      served,
+      GrpcServiceOptions{
+          .caller_of =
+              [this](const std::string& peer) -> absl::StatusOr<Caller> {
+            if (const auto caller = callers_.Find(peer)) return *caller;
+            return absl::PermissionDeniedError(
+                "nobody knows who is at the other end of this connection");
+          },
+          .pool = &pool_,
+          .max_message_bytes = options.max_message_bytes}));
+  builder.RegisterService(services_.back().get());
+}
+
+absl::Status Serving::StartGrpc(const ServerOptions& options) {
+  grpc::ServerBuilder builder;
+  AddService(Serve(session_), options, builder);
+  for (const Served& served : options.services) {
+    AddService(served, options, builder);
+  }
+  builder.SetMaxReceiveMessageSize(ToInt(options.max_message_bytes));
+  builder.SetMaxSendMessageSize(ToInt(options.max_message_bytes));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                             options.max_calls_per_connection);
+  // Notices clients that are stopped, or sent gRPC's first bytes and no more.
+  // There is no limit on idleness: an idle client costs little, and for a
+  // client with state (Session) a closed connection is a restarted server.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Millis(kPingAfter));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                             Millis(kPingTimeout));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  // What newer releases of gRPC call it.
+  builder.AddChannelArgument("grpc.http2.ping_timeout_ms",
+                             Millis(kPingTimeout));
+  grpc_ = builder.BuildAndStart();
+  if (grpc_ == nullptr) {
+    return absl::InternalError(
+        "gRPC does not start a server; its log says why");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Serving::OpenDoor(const UnixAddress& address,
+                               const ServerOptions& options) {
+  TANDEM_ASSIGN_OR_RETURN(listener_,
+                          UnixListener::Listen(address, options.permissions));
+  TANDEM_ASSIGN_OR_RETURN(
+      door_, FrontDoor::Open(
+                 listener_->fd(),
+                 {.access = options.access,
+                  .max_connections = options.max_connections,
+                  .max_connections_per_uid = options.max_connections_per_uid,
+                  .preface_timeout = options.preface_timeout},
+                 callers_, [this](UniqueFd connection) {
+                   grpc::AddInsecureChannelFromFd(grpc_.get(),
+                                                  connection.Release());
+                 }));
+  return absl::OkStatus();
+}
+
+void Serving::Stop(absl::Time deadline) {
+  door_->StopAccepting();
+  listener_->Close();
+  grpc_->Shutdown(absl::ToChronoTime(deadline));
+  pool_.Stop();
+  MutexLock lock(mu_);
+  stopped_ = true;
+  mu_.NotifyAll();
+}
+
+bool Serving::WaitStopped(absl::Time deadline) {
+  MutexLock lock(mu_);
+  return mu_.AwaitUntil(deadline, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return stopped_;
+  });
+}
+
+class SocketServer final : public Server {
+ public:
+  SocketServer(std::string address, std::string instance_id,
+               std::shared_ptr<Serving> serving)
+      : address_(std::move(address)),
+        instance_id_(std::move(instance_id)),
+        serving_(std::move(serving)) {}
+
+  ~SocketServer() override { Stop(absl::ZeroDuration()); }
+
+  void Stop(absl::Duration timeout) override ABSL_LOCKS_EXCLUDED(mu_);
+  const std::string& address() const override { return address_; }
+  const std::string& instance_id() const override { return instance_id_; }
+
+ private:
+  const std::string address_;
+  const std::string instance_id_;
+  const std::shared_ptr<Serving> serving_;
+
+  Mutex mu_;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+void SocketServer::Stop(absl::Duration timeout) {
+  // gRPC's clocks know no infinity.
+  const absl::Time deadline =
+      absl::Now() + std::min(timeout, absl::Hours(24 * 365));
+  {
+    MutexLock lock(mu_);
+    if (!std::exchange(stopping_, true)) {
+      // A thread of its own, since gRPC and the pool wait for every handler,
+      // and we do not wait for one that hangs.
+      std::thread([serving = serving_, deadline] {
+        serving->Stop(deadline);
+      }).detach();
+    }
+  }
+  if (serving_->WaitStopped(deadline + kGrace)) return;
+  spdlog::error(
+      "{}: a handler does not end though its call was cancelled; it is left "
+      "behind, and its service must not be destroyed",
+      address_);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
+  TANDEM_ASSIGN_OR_RETURN(const UnixAddress address,
+                          UnixAddress::Parse(options.address));
+  TANDEM_RETURN_IF_ERROR(Check(options));
+  // Once is enough: the library does not change while we run.
+  static const absl::Status* const hand_over =
+      new absl::Status(CheckHandOver());
+  TANDEM_RETURN_IF_ERROR(*hand_over);
+
+  const std::string instance_id = RandomId();
+  auto serving = std::make_shared<Serving>(options, instance_id);
+  TANDEM_RETURN_IF_ERROR(serving->StartGrpc(options));
+  TANDEM_RETURN_IF_ERROR(serving->OpenDoor(address, options));
+  return std::make_unique<SocketServer>(address.ToString(), instance_id,
+                                        std::move(serving));
+}
+
+absl::Status Server::RunUntilSignal(absl::Duration timeout) {
+  TANDEM_ASSIGN_OR_RETURN(const std::unique_ptr<Termination> signal,
+                          Termination::Create());
+  signal->Wait(absl::InfiniteDuration());
+  Stop(timeout);
+  return absl::OkStatus();
+}
+
+}  // namespace tandem::rpc
