@@ -13,9 +13,6 @@ namespace {
 using rpc::MutexLock;
 using tendermint::abci::ResponseCheckTx;
 
-// CheckTx calls in flight.
-constexpr std::size_t kWindow = 256;
-
 // A connection that broke says nothing about the transaction.
 bool IsLost(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsCancelled(status);
@@ -299,7 +296,7 @@ void Mempool::SendChecks() {
   AppConnection* app = nullptr;
   Entries::iterator entry;
   tendermint::abci::RequestCheckTx request;
-  for (int sent = 0; NextCheck(sent, &app, &entry); ++sent) {
+  for (std::size_t sent = 0; NextCheck(sent, &app, &entry); ++sent) {
     request.set_tx(entry->tx);
     request.set_type(entry->was_accepted ? tendermint::abci::RECHECK
                                          : tendermint::abci::NEW);
@@ -314,15 +311,16 @@ void Mempool::SendChecks() {
   }
 }
 
-bool Mempool::NextCheck(int sent, AppConnection** app,
+bool Mempool::NextCheck(std::size_t sent, AppConnection** app,
                         Entries::iterator* entry) {
   MutexLock lock(mu_);
   const bool has_work =
       app_ != nullptr && !is_paused_ && next_check_ != entries_.end();
   // A thread sends one window, and leaves the rest to those that answers come
   // on: they call SendChecks() too.
-  const bool may_send = in_flight_ == 0 || (in_flight_ < kWindow &&
-                                            sent < static_cast<int>(kWindow));
+  const std::size_t window = limits_.checks_in_flight;
+  const bool may_send =
+      in_flight_ == 0 || (in_flight_ < window && sent < window);
   if (!has_work || !may_send) {
     is_sending_ = false;
     mu_.NotifyAll();

@@ -31,6 +31,9 @@ struct MempoolLimits {
   std::size_t max_bytes = 64 << 20;
   // A larger transaction is refused, with kInvalidArgument.
   std::size_t max_transaction_bytes = 1 << 20;
+  // CheckTx calls that the application is given at once. It may see them in any
+  // order; one that needs theirs wants 1.
+  std::size_t checks_in_flight = 256;
   // How many committed transactions are remembered, to refuse them again.
   std::size_t cache_size = 10'000;
 };
@@ -166,8 +169,8 @@ class Mempool {
 
   // Sends CheckTx as far as the window has room.
   void SendChecks() ABSL_LOCKS_EXCLUDED(mu_);
-  bool NextCheck(int sent, AppConnection** app, Entries::iterator* entry)
-      ABSL_LOCKS_EXCLUDED(mu_);
+  bool NextCheck(std::size_t sent, AppConnection** app,
+                 Entries::iterator* entry) ABSL_LOCKS_EXCLUDED(mu_);
   void OnAnswer(Entries::iterator entry,
                 absl::StatusOr<tendermint::abci::ResponseCheckTx> answer)
       ABSL_LOCKS_EXCLUDED(mu_);
