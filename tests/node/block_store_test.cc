@@ -1,0 +1,91 @@
+#include "node/block_store.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "rpc/testing/status_matchers.h"
+#include "rpc/testing/temp_dir.h"
+
+namespace tandem::node {
+namespace {
+
+using rpc::testing::IsOk;
+using rpc::testing::IsOkAndHolds;
+using rpc::testing::StatusIs;
+using ::testing::HasSubstr;
+
+class BlockStoreTest : public ::testing::Test {
+ protected:
+  void SetUp() override { Reopen(); }
+
+  void Reopen() {
+    store_.reset();
+    auto store = BlockStore::Open(dir_.File("blocks"));
+    ASSERT_THAT(store, IsOk());
+    store_ = *std::move(store);
+  }
+
+  void Save(std::int64_t height, const std::string& tx) {
+    v1::Block block;
+    block.mutable_header()->set_height(height);
+    block.add_txs(tx);
+    ASSERT_THAT(store_->SaveBlock(block), IsOk());
+    tendermint::abci::ResponseFinalizeBlock response;
+    response.set_app_hash("after " + tx);
+    ASSERT_THAT(store_->SaveResponse(height, response), IsOk());
+  }
+
+  rpc::testing::TempDir dir_;
+  std::unique_ptr<BlockStore> store_;
+};
+
+TEST_F(BlockStoreTest, IsEmptyAtFirst) {
+  EXPECT_THAT(store_->LastHeight(), IsOkAndHolds(0));
+  const auto state = store_->LoadState();
+  ASSERT_THAT(state, IsOk());
+  EXPECT_EQ(state->chain_id(), "");
+  EXPECT_THAT(store_->LoadBlock(1), StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(store_->LoadResponse(1), StatusIs(absl::StatusCode::kNotFound));
+}
+
+TEST_F(BlockStoreTest, WhatIsSavedIsThereAfterReopening) {
+  // Heights whose bytes do not sort like small numbers.
+  for (const std::int64_t height : {255, 256, 65536}) {
+    Save(height, std::to_string(height));
+  }
+  store::ChainState state;
+  state.set_chain_id("c");
+  ASSERT_THAT(store_->SaveState(state, 0), IsOk());
+  Reopen();
+  EXPECT_THAT(store_->LastHeight(), IsOkAndHolds(65536));
+  const auto block = store_->LoadBlock(256);
+  ASSERT_THAT(block, IsOk());
+  EXPECT_EQ(block->txs(0), "256");
+  const auto response = store_->LoadResponse(255);
+  ASSERT_THAT(response, IsOk());
+  EXPECT_EQ(response->app_hash(), "after 255");
+  EXPECT_EQ(store_->LoadState()->chain_id(), "c");
+}
+
+TEST_F(BlockStoreTest, ForgetsBlocksBeforeTheBase) {
+  for (std::int64_t height = 1; height <= 5; ++height) Save(height, "x");
+  store::ChainState state;
+  state.set_base_height(4);
+  ASSERT_THAT(store_->SaveState(state, 1), IsOk());
+  for (std::int64_t height = 1; height <= 3; ++height) {
+    EXPECT_THAT(store_->LoadBlock(height),
+                StatusIs(absl::StatusCode::kNotFound));
+    EXPECT_THAT(store_->LoadResponse(height),
+                StatusIs(absl::StatusCode::kNotFound));
+  }
+  EXPECT_THAT(store_->LoadBlock(4), IsOk());
+  EXPECT_THAT(store_->LoadResponse(5), IsOk());
+}
+
+TEST_F(BlockStoreTest, ASecondOpenIsRefused) {
+  EXPECT_THAT(BlockStore::Open(dir_.File("blocks")),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("another process")));
+}
+
+}  // namespace
+}  // namespace tandem::node
