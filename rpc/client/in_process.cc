@@ -88,11 +88,18 @@ class InProcessTransport::CallTable {
  public:
   CallTable() : thread_([this] { Run(); }) {}
 
+  // Once closed, aborts the call at once.
   void Add(absl::Time deadline, std::shared_ptr<Ongoing> call)
       ABSL_LOCKS_EXCLUDED(mu_) {
-    MutexLock lock(mu_);
-    const auto place = calls_.emplace(deadline, std::move(call)).first;
-    if (place == calls_.begin()) mu_.NotifyOne();
+    {
+      MutexLock lock(mu_);
+      if (!closed_) {
+        const auto place = calls_.emplace(deadline, std::move(call)).first;
+        if (place == calls_.begin()) mu_.NotifyOne();
+        return;
+      }
+    }
+    call->Abort(Gone());
   }
 
   void Remove(absl::Time deadline, std::shared_ptr<Ongoing> call)
@@ -101,23 +108,34 @@ class InProcessTransport::CallTable {
     calls_.erase({deadline, std::move(call)});
   }
 
-  // Aborts all calls. None may be added afterwards.
-  void Stop() ABSL_LOCKS_EXCLUDED(mu_) {
+  // Aborts all calls, and those that are still added.
+  void Close() ABSL_LOCKS_EXCLUDED(mu_) {
     Calls calls;
     {
       MutexLock lock(mu_);
-      stopping_ = true;
+      closed_ = true;
       calls.swap(calls_);
+    }
+    for (const auto& [deadline, call] : calls) call->Abort(Gone());
+  }
+
+  // Close(), and ends the thread. Once.
+  void Stop() ABSL_LOCKS_EXCLUDED(mu_) {
+    Close();
+    {
+      MutexLock lock(mu_);
+      stopping_ = true;
       mu_.NotifyOne();
     }
     thread_.join();
-    for (const auto& [deadline, call] : calls) {
-      call->Abort(absl::CancelledError("the in-process channel has gone"));
-    }
   }
 
  private:
   using Calls = std::set<std::pair<absl::Time, std::shared_ptr<Ongoing>>>;
+
+  static absl::Status Gone() {
+    return absl::CancelledError("the in-process channel has gone");
+  }
 
   void Run() ABSL_LOCKS_EXCLUDED(mu_) {
     MutexLock lock(mu_);
@@ -139,6 +157,7 @@ class InProcessTransport::CallTable {
   }
 
   Mutex mu_;
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   Calls calls_ ABSL_GUARDED_BY(mu_);
   std::thread thread_;
@@ -569,6 +588,8 @@ InProcessTransport::InProcessTransport(std::vector<Served> services,
                                                options.max_queued_calls)) {}
 
 InProcessTransport::~InProcessTransport() { calls_->Stop(); }
+
+void InProcessTransport::Close() { calls_->Close(); }
 
 void InProcessTransport::Start(ClientCall* call, const MessageLite& request,
                                const CallOptions& options) {

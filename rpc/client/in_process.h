@@ -46,6 +46,9 @@ class InProcessTransport final : public Transport {
       const Method& method, const google::protobuf::MessageLite* request,
       const CallOptions& options) override;
 
+  // Ends calls in flight with kCancelled, and those that begin later.
+  void Close();
+
  private:
   class UnaryCall;
   class Stream;

@@ -19,13 +19,13 @@ namespace tandem::rpc::testing {
 
 struct ProcessOptions {
   // The program's path, then its arguments.
-  std::vector<std::string> command;
+  std::vector<std::string> command = {};
   // Takes standard output and error, behind what it holds already.
-  std::string log_path;
+  std::string log_path = {};
   // "NAME=value", over the test's own environment.
-  std::vector<std::string> environment;
+  std::vector<std::string> environment = {};
   // What the program reads as standard input; unset: nothing.
-  std::optional<std::string> input_path;
+  std::optional<std::string> input_path = std::nullopt;
 };
 
 // One run of a program. It does not outlive the test: the kernel kills it when

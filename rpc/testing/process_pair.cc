@@ -63,11 +63,10 @@ absl::Status ProcessPair::Launch() {
     command.push_back(absl::StrReplaceAll(
         word, {{"{socket}", address_}, {"{dir}", directory()}}));
   }
-  TANDEM_ASSIGN_OR_RETURN(process_,
-                          Process::Start({.command = std::move(command),
-                                          .log_path = temp_.File("server.log"),
-                                          .environment = options_.environment,
-                                          .input_path = std::nullopt}));
+  TANDEM_ASSIGN_OR_RETURN(
+      process_, Process::Start({.command = std::move(command),
+                                .log_path = temp_.File("server.log"),
+                                .environment = options_.environment}));
   return absl::OkStatus();
 }
 

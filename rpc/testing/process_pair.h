@@ -22,11 +22,11 @@ struct ProcessPairOptions {
   // The server's program, then its arguments. In each, "{socket}" becomes the
   // address to listen on ("unix:/tmp/..."), and "{dir}" a directory that is the
   // pair's own and stays over restarts.
-  std::vector<std::string> server;
+  std::vector<std::string> server = {};
   // "NAME=value", over the test's own environment.
-  std::vector<std::string> environment;
+  std::vector<std::string> environment = {};
   // How the test connects.
-  ChannelOptions channel;
+  ChannelOptions channel = {};
   // How long Start() and Restart() wait for the server, and Terminate() for its
   // end.
   absl::Duration timeout = absl::Seconds(30);

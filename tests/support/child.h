@@ -15,6 +15,8 @@
 #include <functional>
 #include <utility>
 
+#include "gtest/gtest.h"
+
 namespace tandem::test {
 
 // A user that no test machine needs to know.
@@ -60,6 +62,16 @@ class Pipe {
  private:
   int ends_[2];
 };
+
+// A child that uses gRPC must be forked before gRPC has threads. ctest runs
+// each test in a process of its own; where several share one, such tests begin
+// with
+//   if (!RunsAlone()) GTEST_SKIP() << kRunsAlone;
+inline bool RunsAlone() {
+  return ::testing::UnitTest::GetInstance()->test_to_run_count() == 1;
+}
+inline constexpr char kRunsAlone[] =
+    "NOT TESTED: forks, so it runs alone only; use ctest or --gtest_filter";
 
 // A forked child that runs `body` and exits with its result. Killed with the
 // object. To be made before the test has threads.

@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -167,6 +166,7 @@ TEST_F(ServerTest, AServiceTwiceIsRefused) {
 
 TEST_F(ServerTest, AForeignUidIsRefusedAndOthersDoNotNotice) {
   if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
   ASSERT_EQ(::chmod(dir_.path().c_str(), 0711), 0);
   test::Pipe go;
   test::Child stranger([&] {
@@ -185,6 +185,7 @@ TEST_F(ServerTest, AForeignUidIsRefusedAndOthersDoNotNotice) {
 
 TEST_F(ServerTest, AnAllowedUidIsServedUnderItsOwnName) {
   if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
   ASSERT_EQ(::chmod(dir_.path().c_str(), 0711), 0);
   test::Pipe go;
   test::Child guest([&] {
@@ -298,26 +299,6 @@ TEST_F(ServerTest, DescriptorsAreBackToBaseAfterStop) {
   server_.reset();
   EXPECT_TRUE(
       Eventually([&] { return test::OpenDescriptors().size() <= before; }));
-}
-
-TEST_F(ServerTest, RunUntilSignalStopsInGoodOrder) {
-  test::Pipe ready;
-  test::Child server([&] {
-    ProbeService probe;
-    auto started = Server::Start(
-        {.address = dir_.Address("s"), .services = {Serve(probe)}});
-    if (!started.ok()) return 1;
-    ready.Write('y');
-    return (*started)->RunUntilSignal(absl::Seconds(5)).ok() ? 0 : 2;
-  });
-  ASSERT_EQ(ready.Read(), 'y');
-  // Repeated, since it may not wait for signals yet.
-  channel_ = *Channel::Connect(dir_.Address("s"));
-  ASSERT_THAT(Echo(), IsOk());
-  absl::SleepFor(absl::Milliseconds(20));
-  ::kill(server.pid(), SIGTERM);
-  EXPECT_EQ(server.Wait(), 0);
-  EXPECT_FALSE(std::filesystem::exists(dir_.File("s")));
 }
 
 }  // namespace

@@ -19,10 +19,10 @@ using ::testing::HasSubstr;
 class ProcessTest : public ::testing::Test {
  protected:
   std::unique_ptr<Process> Shell(const std::string& script) {
-    auto process = Process::Start({.command = {"/bin/sh", "-c", script},
-                                   .log_path = temp_.File("log"),
-                                   .environment = {"GREETING=hello", "HOME=/nowhere"},
-                                   .input_path = std::nullopt});
+    auto process =
+        Process::Start({.command = {"/bin/sh", "-c", script},
+                        .log_path = temp_.File("log"),
+                        .environment = {"GREETING=hello", "HOME=/nowhere"}});
     EXPECT_THAT(process, IsOk());
     return process.ok() ? *std::move(process) : nullptr;
   }
@@ -51,10 +51,8 @@ TEST_F(ProcessTest, KeepsBothOutputsAndPassesTheEnvironment) {
 
 TEST_F(ProcessTest, NamesAProgramThatIsNotThere) {
   EXPECT_THAT(
-      Process::Start({.command = {"/nowhere/program"},
-                      .log_path = temp_.File("log"),
-                      .environment = {},
-                      .input_path = std::nullopt}),
+      Process::Start(
+          {.command = {"/nowhere/program"}, .log_path = temp_.File("log")}),
       StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nowhere/program")));
 }
 

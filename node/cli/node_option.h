@@ -1,0 +1,53 @@
+// Which node a command talks to.
+
+#ifndef TANDEM_NODE_CLI_NODE_OPTION_H_
+#define TANDEM_NODE_CLI_NODE_OPTION_H_
+
+#include <sys/types.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "rpc/client/channel.h"
+
+namespace tandem::node {
+
+// Adds --data to a command: the data directory of `tandem up`, which is also
+// what TANDEM_DATA says, else ./tandem-data.
+void AddDataOption(CLI::App& app, std::string& data);
+
+// The options --node, --data and --server-uid.
+//
+// Thread safety: thread-compatible.
+class NodeOption {
+ public:
+  // `address_option`, such as "--node", names the node; without it, it is the
+  // one of --data.
+  NodeOption(CLI::App& app, const std::string& address_option);
+  NodeOption(const NodeOption&) = delete;
+  NodeOption& operator=(const NodeOption&) = delete;
+
+  // Finds the node's address and makes a channel to it, which has not connected
+  // yet. Errors: kNotFound, kInvalidArgument.
+  absl::StatusOr<std::unique_ptr<rpc::Channel>> Connect();
+
+  // Where Connect() went.
+  const std::string& address() const { return address_; }
+
+  // `status` of a call to the node, with its address, and with what to do about
+  // it where that is known.
+  absl::Status Explain(const absl::Status& status) const;
+
+ private:
+  std::string address_;
+  std::string data_;
+  std::optional<uid_t> server_uid_;
+};
+
+}  // namespace tandem::node
+
+#endif  // TANDEM_NODE_CLI_NODE_OPTION_H_
