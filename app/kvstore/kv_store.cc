@@ -251,7 +251,8 @@ absl::StatusOr<abci::ResponseCheckTx> KvStore::CheckTx(
     answer.set_gas_wanted(1);
   } else {
     answer.set_code(kInvalidFormat);
-    answer.set_log(std::string(transaction.status().message()));
+    // Not as `log`, which the original leaves empty and its tools print.
+    answer.set_info(std::string(transaction.status().message()));
   }
   return answer;
 }

@@ -329,6 +329,8 @@ TEST_F(KvStoreTest, CheckTxTellsValidFromInvalid) {
   request.set_tx("abc");
   EXPECT_EQ(store().CheckTx(request)->code(), KvStore::kInvalidFormat);
   EXPECT_EQ(store().CheckTx(request)->gas_wanted(), 0);
+  EXPECT_THAT(store().CheckTx(request)->info(), HasSubstr("exactly one"));
+  EXPECT_EQ(store().CheckTx(request)->log(), "");
   request.set_tx("val=whatever!AA==!1");
   EXPECT_EQ(store().CheckTx(request)->code(), KvStore::kOk);
 }
