@@ -185,7 +185,12 @@ std::string Function(int indent, const std::string& result,
                      const std::string& name,
                      const std::vector<std::string>& parameters,
                      const std::string& tail) {
-  return WithArguments(indent, StrCat(result, " ", name), parameters, tail);
+  const std::string text =
+      WithArguments(indent, StrCat(result, " ", name), parameters, tail);
+  if (LongestLine(text) <= kColumns) return text;
+  // A long result stands on a line of its own.
+  return StrCat(std::string(indent, ' '), result, "\n",
+                WithArguments(indent, name, parameters, tail));
 }
 
 // --- Methods -----------------------------------------------------------------
@@ -250,21 +255,24 @@ std::string HandlerDeclaration(const MethodDescriptor& m) {
 
 std::string HandlerDefinition(const MethodDescriptor& m) {
   const ServiceDescriptor& service = *m.service();
-  const std::string answer =
-      StrCat("::tandem::rpc::NotImplemented(\"", FullName(m), "\")");
+  const std::string name = StrCat("\"", FullName(m), "\"");
+  const std::string error = "::tandem::rpc::NotImplemented";
   std::string body;
-  if (m.server_streaming()) {
-    body = StrCat("out.Finish(", answer, ")");
-  } else if (m.client_streaming() || Rules(m).later()) {
-    body = StrCat("reply.Send(", answer, ")");
+  if (IsUnary(m) && !Rules(m).later()) {
+    body = WithArguments(2, "return " + error, {name}, ";");
   } else {
-    body = StrCat("return ", answer);
+    const std::string answer =
+        m.server_streaming() ? "out.Finish" : "reply.Send";
+    body = WithArguments(2, answer, {StrCat(error, "(", name, ")")}, ";");
+    if (LongestLine(body) > kColumns) {
+      body = WithArguments(2, StrCat(answer, "(", error), {name}, ");");
+    }
   }
   return StrCat("\n",
                 Function(0, HandlerResult(m),
                          StrCat(service.name(), "Handler::", CppName(m)),
                          HandlerParameters(m, false), " {"),
-                "  ", body, ";\n}\n");
+                body, "}\n");
 }
 
 // What the client's method returns where the call streams.
@@ -338,14 +346,26 @@ std::string UnaryAdapter(const MethodDescriptor& m) {
   const std::string head = Substitute(
       R"([](void* handler, rpc::ServerCall& call) {
   auto* self = static_cast<$0Handler*>(handler);
-  const auto& request =
-      static_cast<const $1&>(call.request());
 )",
-      m.service()->name(), w.in);
-  const char* const body =
-      Rules(m).later() ? "  self->$0(call, request, rpc::Reply<$1>(&call));\n}"
-                       : "  rpc::FinishWith(call, self->$0(call, request));\n}";
-  return Indented(kLambda, head + Substitute(body, w.name, w.out));
+      m.service()->name());
+  const std::string cast = Substitute("static_cast<const $0&>", w.in);
+  std::string request = WithArguments(
+      kLambda + 2, "const auto& request = " + cast, {"call.request()"}, ";");
+  if (CountLines(request) > 1) {
+    request = StrCat(std::string(kLambda + 2, ' '), "const auto& request =\n",
+                     WithArguments(kLambda + 6, cast, {"call.request()"}, ";"));
+  }
+  const std::string answer =
+      Rules(m).later()
+          ? WithArguments(
+                kLambda + 2, "self->" + w.name,
+                {"call", "request", Substitute("rpc::Reply<$0>(&call)", w.out)},
+                ";")
+          : WithArguments(kLambda + 2, "rpc::FinishWith",
+                          {"call", StrCat("self->", w.name, "(call, request)")},
+                          ";");
+  return StrCat(Indented(kLambda, head), request, answer,
+                std::string(kLambda, ' '), "}");
 }
 
 // The same for a method that streams.
@@ -404,8 +424,10 @@ std::string HandlerClass(const ServiceDescriptor& service) {
   if (!comment.empty()) comment += "//\n";
   std::string out = Substitute(
       R"(
-$1// Serves $2: override what you implement. A method that is not
-// overridden answers kUnimplemented. Methods run on several threads at once.
+$1// Serves $2.
+//
+// Override what you implement: a method that is not overridden answers
+// kUnimplemented. Methods run on several threads at once.
 class $0Handler {
  public:
   virtual ~$0Handler();
@@ -428,9 +450,13 @@ class $0Handler {
 std::string ClientClass(const ServiceDescriptor& service) {
   std::string out = Substitute(
       R"(
-// Calls $1. A unary method blocks until the answer is there; given
-// `done`, it returns at once and runs done(absl::StatusOr<Reply>), or
-// done(const absl::Status&, Reply&), once and on any thread. Thread-safe.
+// Calls $1.
+//
+// A unary method blocks until the answer is there; given `done`, it returns at
+// once and runs done(absl::StatusOr<Reply>), or done(const absl::Status&,
+// Reply&), once and on any thread, where it must not block.
+//
+// Thread safety: thread-safe.
 class $0Client {
  public:
   // `transport` (an rpc::Channel or rpc::Session) must outlive the client.
