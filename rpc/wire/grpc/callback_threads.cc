@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
+#include <new>
 
 namespace tandem::rpc {
 namespace {
@@ -28,7 +29,9 @@ struct Keeper {
 }  // namespace
 
 void KeepCallbackThreads() {
-  static const Keeper* const kKeeper = new Keeper;
+  // In place: reachable, and yet never destroyed.
+  alignas(Keeper) static unsigned char storage[sizeof(Keeper)];
+  static const Keeper* const kKeeper = new (storage) Keeper;
   (void)kKeeper;
 }
 

@@ -22,7 +22,7 @@
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
 #include "rpc/wire/grpc/grpc_service.h"
-#include "tests/rpc/wire/probe_handler.h"
+#include "tests/rpc/wire/probe_service.h"
 #include "tests/support/descriptors.h"
 #include "tests/support/eventually.h"
 

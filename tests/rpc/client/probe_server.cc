@@ -3,7 +3,7 @@
 #include <iostream>
 
 #include "rpc/server/server.h"
-#include "tests/rpc/wire/probe_handler.h"
+#include "tests/rpc/wire/probe_service.h"
 
 int main(int argc, char** argv) {
   if (argc != 2) {

@@ -21,7 +21,7 @@
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
 #include "tandem/rpc/v1/session.tandem.h"
-#include "tests/rpc/wire/probe_handler.h"
+#include "tests/rpc/wire/probe_service.h"
 #include "tests/support/child.h"
 #include "tests/support/descriptors.h"
 #include "tests/support/eventually.h"

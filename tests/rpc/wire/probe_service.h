@@ -1,7 +1,7 @@
 // The service of probe.proto.
 
-#ifndef TANDEM_TESTS_RPC_WIRE_PROBE_HANDLER_H_
-#define TANDEM_TESTS_RPC_WIRE_PROBE_HANDLER_H_
+#ifndef TANDEM_TESTS_RPC_WIRE_PROBE_SERVICE_H_
+#define TANDEM_TESTS_RPC_WIRE_PROBE_SERVICE_H_
 
 #include <atomic>
 #include <cstdint>
@@ -98,4 +98,4 @@ class ProbeService final : public ProbeHandler {
 
 }  // namespace tests::wire
 
-#endif  // TANDEM_TESTS_RPC_WIRE_PROBE_HANDLER_H_
+#endif  // TANDEM_TESTS_RPC_WIRE_PROBE_SERVICE_H_

@@ -1,4 +1,4 @@
-#include "tests/rpc/wire/probe_handler.h"
+#include "tests/rpc/wire/probe_service.h"
 
 #include <functional>
 #include <memory>

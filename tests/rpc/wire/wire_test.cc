@@ -1,8 +1,6 @@
 // The same claims over every wire.
 
-#include <grpcpp/grpcpp.h>
-#include <grpcpp/server_posix.h>
-#include <sys/socket.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <memory>
@@ -14,22 +12,17 @@
 #include "gtest/gtest.h"
 #include "rpc/client/call.h"
 #include "rpc/client/cancellation.h"
-#include "rpc/client/in_process.h"
 #include "rpc/client/transport.h"
-#include "rpc/server/worker_pool.h"
 #include "rpc/testing/status_matchers.h"
-#include "rpc/wire/grpc/grpc_service.h"
-#include "rpc/wire/grpc/grpc_transport.h"
-#include "tests/rpc/wire/other.tandem.h"
 #include "tests/rpc/wire/probe.tandem.h"
-#include "tests/rpc/wire/probe_handler.h"
+#include "tests/rpc/wire/probe_service.h"
+#include "tests/rpc/wire/worlds.h"
 
 namespace tests::wire {
 namespace {
 
 using ::tandem::rpc::CallOptions;
 using ::tandem::rpc::Cancellation;
-using ::tandem::rpc::Transport;
 using ::tandem::rpc::testing::IsOk;
 using ::tandem::rpc::testing::StatusIs;
 using ::testing::AllOf;
@@ -37,11 +30,8 @@ using ::testing::AnyOf;
 using ::testing::Eq;
 using ::testing::Gt;
 using ::testing::HasSubstr;
-using ::testing::Le;
 using ::testing::Lt;
 using ::testing::Property;
-
-constexpr std::size_t kMaxMessageBytes = 8 << 20;
 
 Item Number(std::int64_t number) {
   Item item;
@@ -66,87 +56,24 @@ const tandem::rpc::Method* FindMethod(std::string_view name) {
   return nullptr;
 }
 
-// A server and a way to it.
-class World {
- public:
-  virtual ~World() = default;
-  virtual Transport& transport() = 0;
-};
-
-class GrpcWorld final : public World {
- public:
-  GrpcWorld(ProbeService& service, int workers, int max_queued)
-      : pool_(workers, max_queued),
-        service_(Serve(service), {.caller_of =
-                                      [](const std::string& peer) {
-                                        tandem::rpc::Caller caller;
-                                        caller.uid = ::geteuid();
-                                        caller.wire = tandem::rpc::Wire::kGrpc;
-                                        return caller;
-                                      },
-                                  .pool = &pool_,
-                                  .max_message_bytes = kMaxMessageBytes}) {
-    grpc::ServerBuilder builder;
-    builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
-    builder.RegisterService(&service_);
-    server_ = builder.BuildAndStart();
-    int ends[2];
-    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-                           0, ends),
-              0);
-    grpc::AddInsecureChannelFromFd(server_.get(), ends[0]);
-    transport_ = *tandem::rpc::GrpcTransport::Create(
-        tandem::rpc::UniqueFd(ends[1]),
-        {.peer = "unix:/test.sock", .max_message_bytes = kMaxMessageBytes});
-  }
-
-  ~GrpcWorld() override {
-    transport_.reset();
-    server_->Shutdown(std::chrono::system_clock::now());
-    pool_.Stop();
-  }
-
-  Transport& transport() override { return *transport_; }
-
- private:
-  tandem::rpc::WorkerPool pool_;
-  tandem::rpc::GrpcService service_;
-  std::unique_ptr<grpc::Server> server_;
-  std::unique_ptr<tandem::rpc::GrpcTransport> transport_;
-};
-
-class InProcessWorld final : public World {
- public:
-  InProcessWorld(ProbeService& service, int workers, int max_queued)
-      : transport_({Serve(service)}, {.workers = workers,
-                                      .max_queued_calls = max_queued,
-                                      .max_message_bytes = kMaxMessageBytes}) {}
-
-  Transport& transport() override { return transport_; }
-
- private:
-  tandem::rpc::InProcessTransport transport_;
-};
-
 enum class Wire { kInProcess, kGrpc };
 
 class WireTest : public ::testing::TestWithParam<Wire> {
  protected:
   // For tests that need another pool than most.
-  void Restart(int workers, int max_queued) {
+  void Restart(const WorldOptions& options) {
     world_ = nullptr;
     if (GetParam() == Wire::kGrpc) {
-      world_ = std::make_unique<GrpcWorld>(service_, workers, max_queued);
+      world_ = std::make_unique<GrpcWorld>(service_, options);
     } else {
-      world_ = std::make_unique<InProcessWorld>(service_, workers, max_queued);
+      world_ = std::make_unique<InProcessWorld>(service_, options);
     }
     probe_ = std::make_unique<ProbeClient>(world_->transport());
   }
 
-  void SetUp() override { Restart(4, 1024); }
+  void SetUp() override { Restart({}); }
 
   ProbeClient& probe() { return *probe_; }
-  Transport& transport() { return world_->transport(); }
 
   ProbeService service_;
   std::unique_ptr<World> world_;
@@ -447,7 +374,7 @@ TEST_P(WireTest, OversizedStreamMessageIsRefusedAndTheStreamGoesOn) {
 }
 
 TEST_P(WireTest, FullQueueAnswersResourceExhausted) {
-  Restart(1, 1);
+  Restart({.workers = 1, .max_queued_calls = 1});
   Cancellation cancellation;
   std::atomic<int> ended{0};
   absl::Status refused;

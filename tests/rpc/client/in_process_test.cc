@@ -1,0 +1,143 @@
+// What only calls within a process can do.
+
+#include "rpc/client/in_process.h"
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "rpc/client/call.h"
+#include "rpc/testing/status_matchers.h"
+#include "tests/rpc/wire/other.tandem.h"
+#include "tests/rpc/wire/probe_service.h"
+
+namespace tests::wire {
+namespace {
+
+using ::tandem::rpc::InProcessTransport;
+using ::tandem::rpc::testing::IsOk;
+using ::tandem::rpc::testing::StatusIs;
+using ::testing::HasSubstr;
+
+TEST(InProcessTransportTest, WithoutWorkersHandlersRunOnTheCallersThread) {
+  class Where final : public ProbeHandler {
+   public:
+    absl::StatusOr<Item> Echo(tandem::rpc::Call&, const Item& item) override {
+      thread = std::this_thread::get_id();
+      return item;
+    }
+    std::thread::id thread;
+  } where;
+  InProcessTransport inline_only({Serve(where)}, {.workers = 0});
+  EXPECT_THAT(ProbeClient(inline_only).Echo(Item()), IsOk());
+  EXPECT_EQ(where.thread, std::this_thread::get_id());
+  InProcessTransport pooled({Serve(where)}, {.workers = 1});
+  EXPECT_THAT(ProbeClient(pooled).Echo(Item()), IsOk());
+  EXPECT_NE(where.thread, std::this_thread::get_id());
+}
+
+TEST(InProcessTransportTest, ServiceThatIsNotThereIsUnimplemented) {
+  ProbeService service;
+  InProcessTransport transport({Serve(service)}, {});
+  EXPECT_THAT(other::WiderClient(transport).Echo({}),
+              StatusIs(absl::StatusCode::kUnimplemented,
+                       HasSubstr("/tests.wire.other.Wider/Echo")));
+}
+
+// Rows of the same name but other types must not be mixed up: messages are
+// handed over as they are.
+TEST(InProcessTransportTest, RowOfAnotherTableIsUnimplemented) {
+  ProbeService service;
+  InProcessTransport transport({Serve(service)}, {});
+  const tandem::rpc::Method copy = ProbeHandler::Table().methods[0];
+  EXPECT_THAT(tandem::rpc::CallAndWait<Item>(transport, copy, Item(), {}),
+              StatusIs(absl::StatusCode::kUnimplemented));
+}
+
+TEST(InProcessTransportTest, NeitherSideSeesTheOthersMessage) {
+  class Keeper final : public ProbeHandler {
+   public:
+    void HangLater(tandem::rpc::Call&, const Item& item,
+                   tandem::rpc::Reply<Item> reply) override {
+      request = &item;
+      later.emplace(std::move(reply));
+    }
+    const Item* request = nullptr;
+    std::optional<tandem::rpc::Reply<Item>> later;
+  } keeper;
+  InProcessTransport transport({Serve(keeper)}, {.workers = 0});
+  Item item;
+  item.set_number(1);
+  bool is_done = false;
+  ProbeClient(transport).HangLater(
+      item, {}, [&](absl::StatusOr<Item> reply) { is_done = reply.ok(); });
+  item.set_number(2);
+  EXPECT_EQ(keeper.request->number(), 1);
+  keeper.later->Send(*keeper.request);
+  EXPECT_TRUE(is_done);
+}
+
+// Each message could be read from within the callback of the one before.
+TEST(InProcessTransportTest, ReadingFromCallbacksDoesNotGrowTheStack) {
+  ProbeService service;
+  InProcessTransport transport({Serve(service)}, {.workers = 0});
+  auto stream = ProbeClient(transport).Sum();
+  Item item;
+  item.set_number(1);
+  constexpr int kMessages = 300'000;
+  for (int i = 0; i < kMessages; ++i) {
+    ASSERT_THAT(stream.TryWrite(item), IsOk());
+  }
+  EXPECT_THAT(stream.Finish(), IsOk());
+  Item many;
+  many.set_number(kMessages);
+  auto count = ProbeClient(transport).Count(many);
+  int read = 0;
+  Event done;
+  std::function<void(bool)> next = [&](bool has_message) {
+    if (!has_message) return done.Set();
+    ++read;
+    count.Read(&item, next);
+  };
+  count.Read(&item, next);
+  ASSERT_TRUE(done.Wait());
+  EXPECT_EQ(read, kMessages);
+}
+
+TEST(InProcessTransportTest, ReplyMayOutliveTheTransport) {
+  class Keeper final : public ProbeHandler {
+   public:
+    void HangLater(tandem::rpc::Call& call, const Item&,
+                   tandem::rpc::Reply<Item> reply) override {
+      later.emplace(std::move(reply));
+    }
+    void Linger(tandem::rpc::Call& call, const Item&,
+                tandem::rpc::Writer<Item> out) override {
+      writer.emplace(std::move(out));
+    }
+    std::optional<tandem::rpc::Reply<Item>> later;
+    std::optional<tandem::rpc::Writer<Item>> writer;
+  } keeper;
+  auto transport = std::make_unique<InProcessTransport>(
+      std::vector{Serve(keeper)}, InProcessTransport::Options{.workers = 0});
+  absl::Status ended;
+  ProbeClient(*transport)
+      .HangLater(Item(), {},
+                 [&](absl::StatusOr<Item> reply) { ended = reply.status(); });
+  auto stream = ProbeClient(*transport).Linger(Item());
+  transport = nullptr;
+  EXPECT_THAT(ended, StatusIs(absl::StatusCode::kCancelled));
+  Item item;
+  EXPECT_FALSE(stream.Read(&item));
+  keeper.later->Send(Item());
+  EXPECT_THAT(keeper.writer->Write(item),
+              StatusIs(absl::StatusCode::kCancelled));
+  keeper.writer->Finish(absl::OkStatus());
+}
+
+}  // namespace
+}  // namespace tests::wire
