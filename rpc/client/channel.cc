@@ -106,7 +106,8 @@ class SocketChannel final : public Channel {
   const std::size_t max_message_bytes_;
 
   // Held while a connection is made, which is a matter of microseconds: so that
-  // many calls at once make one. Never while anybody is waited for.
+  // many calls at once make one. Never while anybody is waited for. Outer to
+  // the locks of connections.
   Mutex mu_;
   bool is_closing_ ABSL_GUARDED_BY(mu_) = false;
   std::shared_ptr<Connection> current_ ABSL_GUARDED_BY(mu_);

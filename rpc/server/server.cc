@@ -111,10 +111,7 @@ class Serving {
 
   // Refuses connections and removes the socket; then new calls are refused, and
   // those in flight have until `deadline`. Blocks until all handlers are done.
-  void Stop(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mu_);
-  // Waits until Stop() has come to its end; false when it has not by
-  // `deadline`.
-  bool WaitStopped(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mu_);
+  void Stop(absl::Time deadline);
 
  private:
   void AddService(const Served& served, const ServerOptions& options,
@@ -127,9 +124,6 @@ class Serving {
   std::unique_ptr<grpc::Server> grpc_;
   std::unique_ptr<UnixListener> listener_;
   std::unique_ptr<FrontDoor> door_;
-
-  Mutex mu_;
-  bool stopped_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 void Serving::AddService(const Served& served, const ServerOptions& options,
@@ -199,17 +193,27 @@ void Serving::Stop(absl::Time deadline) {
   listener_->Close();
   grpc_->Shutdown(absl::ToChronoTime(deadline));
   pool_.Stop();
-  MutexLock lock(mu_);
-  stopped_ = true;
-  mu_.NotifyAll();
 }
 
-bool Serving::WaitStopped(absl::Time deadline) {
-  MutexLock lock(mu_);
-  return mu_.AwaitUntil(deadline, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return stopped_;
-  });
-}
+// Whether a Serving has stopped; outlives it.
+class Stopped {
+ public:
+  void Set() ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(mu_);
+    is_set_ = true;
+    mu_.NotifyAll();
+  }
+  // False when it is not set by `deadline`.
+  bool Wait(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(mu_);
+    return mu_.AwaitUntil(deadline, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(
+                                        mu_) { return is_set_; });
+  }
+
+ private:
+  Mutex mu_;
+  bool is_set_ ABSL_GUARDED_BY(mu_) = false;
+};
 
 class SocketServer final : public Server {
  public:
@@ -228,7 +232,10 @@ class SocketServer final : public Server {
  private:
   const std::string address_;
   const std::string instance_id_;
+  // All but for a handler that hangs, this is the last to let go, so that the
+  // destructor leaves nothing behind.
   const std::shared_ptr<Serving> serving_;
+  const std::shared_ptr<Stopped> stopped_ = std::make_shared<Stopped>();
 
   Mutex mu_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
@@ -243,12 +250,14 @@ void SocketServer::Stop(absl::Duration timeout) {
     if (!std::exchange(stopping_, true)) {
       // A thread of its own, since gRPC and the pool wait for every handler,
       // and we do not wait for one that hangs.
-      std::thread([serving = serving_, deadline] {
+      std::thread([serving = serving_, stopped = stopped_, deadline]() mutable {
         serving->Stop(deadline);
+        serving.reset();
+        stopped->Set();
       }).detach();
     }
   }
-  if (serving_->WaitStopped(deadline + kGrace)) return;
+  if (stopped_->Wait(deadline + kGrace)) return;
   spdlog::error(
       "{}: a handler does not end though its call was cancelled; it is left "
       "behind, and its service must not be destroyed",

@@ -7,6 +7,7 @@
 #include <grpcpp/grpcpp.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -94,6 +95,13 @@ absl::Status FitsUs(const absl::Status& status) {
   return absl::FailedPreconditionError(status.message());
 }
 
+// Whether only a server can have said so.
+bool IsFromServer(grpc::StatusCode code) {
+  return code != grpc::StatusCode::UNAVAILABLE &&
+         code != grpc::StatusCode::CANCELLED &&
+         code != grpc::StatusCode::DEADLINE_EXCEEDED;
+}
+
 absl::Status Cancelled(std::string_view method) {
   return absl::CancelledError(
       absl::StrCat(std::string(method), " was cancelled by its caller"));
@@ -146,9 +154,13 @@ class GrpcTransport::Connection {
   }
 
   absl::Status OverError(const Method& method) const {
+    if (!is_answered_) return NotLetInError(method);
     return absl::UnavailableError(absl::StrCat(
         method.path, ": the connection to ", options_.peer, " is closed"));
   }
+
+  // The server has answered something: it let us in.
+  void SetAnswered() { is_answered_ = true; }
 
   // What a call ended with, with our words where gRPC has poor ones.
   absl::Status Explain(const Method& method, const grpc::Status& status,
@@ -159,6 +171,7 @@ class GrpcTransport::Connection {
       case grpc::StatusCode::UNAVAILABLE:
         is_refused_ = true;
         if (!WaitOver(absl::ZeroDuration())) break;
+        if (!is_answered_) return NotLetInError(method);
         return absl::UnavailableError(
             absl::StrCat(method.path, ": the connection to ", options_.peer,
                          " broke before the answer (", message,
@@ -180,6 +193,13 @@ class GrpcTransport::Connection {
   }
 
  private:
+  absl::Status NotLetInError(const Method& method) const {
+    return absl::UnavailableError(absl::StrCat(
+        method.path, ": ", options_.peer,
+        " closed the connection without an answer: it is stopping, or uid ",
+        ::geteuid(), " is not let in, or there are too many connections"));
+  }
+
   std::string Gone(const Method& method) const ABSL_LOCKS_EXCLUDED(mu_) {
     std::string text =
         absl::StrCat(options_.peer, " has no method ", method.path);
@@ -203,6 +223,7 @@ class GrpcTransport::Connection {
   const std::shared_ptr<grpc::Channel> channel_;
   mutable std::atomic<bool> is_over_{false};
   std::atomic<bool> is_refused_{false};
+  std::atomic<bool> is_answered_{false};
 
   mutable Mutex mu_;
   bool knows_services_ ABSL_GUARDED_BY(mu_) = false;
@@ -246,6 +267,7 @@ class GrpcTransport::UnaryCall final : public grpc::ClientUnaryReactor {
   }
 
   absl::Status End(const grpc::Status& status) const {
+    if (IsFromServer(status.error_code())) connection_->SetAnswered();
     if (status.ok()) return FitsUs(incoming_.status);
     if (status.error_code() == grpc::StatusCode::CANCELLED &&
         cancellation_ != nullptr && cancellation_->is_cancelled()) {

@@ -1,9 +1,11 @@
 #include "rpc/server/server.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -33,6 +35,7 @@ using test::Eventually;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using testing::IsOk;
+using ::testing::Not;
 using testing::StatusIs;
 using tests::wire::Event;
 using tests::wire::Item;
@@ -216,6 +219,24 @@ TEST_F(ServerTest, AClientThatDiesLeavesNothingBehind) {
       Eventually([&] { return test::OpenDescriptors().size() <= before; }));
 }
 
+TEST_F(ServerTest, NothingLeaksIntoAProgramThatWeStart) {
+  const auto before = test::OpenDescriptors();
+  ASSERT_THAT(Start(), IsOk());
+  ASSERT_THAT(Echo(), IsOk());
+  FILE* listing = ::popen("ls -l /proc/self/fd", "re");
+  ASSERT_NE(listing, nullptr);
+  std::string text(1 << 16, '\0');
+  text.resize(std::fread(text.data(), 1, text.size(), listing));
+  ::pclose(listing);
+  for (const auto& [fd, what] : test::OpenDescriptors()) {
+    if (before.contains(fd)) continue;
+    EXPECT_TRUE(::fcntl(fd, F_GETFD) & FD_CLOEXEC) << what;
+    if (what.starts_with("socket:")) {
+      EXPECT_THAT(text, Not(HasSubstr(what)));
+    }
+  }
+}
+
 // Stop.
 
 TEST_F(ServerTest, StopRemovesTheSocketAndIsIdempotent) {
@@ -280,7 +301,7 @@ TEST_F(ServerTest, StopDoesNotWaitForASilentClient) {
 }
 
 TEST_F(ServerTest, AStoppedServerMakesWayForAnother) {
-  for (int i = 0; i < 3; ++i) {
+  for (int i = 0; i < 20; ++i) {
     ASSERT_THAT(Start(), IsOk());
     EXPECT_THAT(Echo(), IsOk());
     server_.reset();
