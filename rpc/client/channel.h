@@ -34,6 +34,8 @@ struct InProcessOptions {
   // Workers for methods that run on the pool; 0: they run on the caller's
   // thread, as inline methods do.
   int workers = 4;
+  // Messages larger than this fail the call with kResourceExhausted.
+  std::size_t max_message_bytes = 64 << 20;
 };
 
 // Carries calls to the server at an address. Connects when a call needs it,
@@ -55,7 +57,8 @@ class Channel : public Transport {
       std::string_view address, ChannelOptions options = {});
 
   // Calls handlers in this process, with the same deadlines, cancellation and
-  // errors as across processes. The handlers must outlive the channel.
+  // errors as across processes. The handlers must outlive the channel. Each
+  // session has workers of its own.
   static std::unique_ptr<Channel> InProcess(std::vector<Served> services,
                                             InProcessOptions options = {});
 

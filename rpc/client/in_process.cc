@@ -54,6 +54,11 @@ absl::Status TooLate(const Method& method, absl::Duration timeout) {
                    absl::FormatDuration(timeout)));
 }
 
+absl::Status ClosedError(const Method& method) {
+  return absl::UnavailableError(absl::StrCat(
+      method.path, ": the connection within this process is closed"));
+}
+
 Caller ThisProcess() {
   Caller caller;
   caller.uid = ::geteuid();
@@ -73,8 +78,9 @@ class InProcessTransport::Ongoing {
   // Ends the call with `why` for its caller, and tells the handler. Does
   // nothing once it has ended.
   virtual void Abort(const absl::Status& why) = 0;
-  // What it ends with when its deadline passes.
+  // What it ends with when its deadline passes, and when the connection ends.
   virtual absl::Status too_late() const = 0;
+  virtual absl::Status closed() const = 0;
 
  protected:
   virtual ~Ongoing() = default;
@@ -88,18 +94,14 @@ class InProcessTransport::CallTable {
  public:
   CallTable() : thread_([this] { Run(); }) {}
 
-  // Once closed, aborts the call at once.
-  void Add(absl::Time deadline, std::shared_ptr<Ongoing> call)
+  // False once closed: the call is not added then.
+  bool Add(absl::Time deadline, std::shared_ptr<Ongoing> call)
       ABSL_LOCKS_EXCLUDED(mu_) {
-    {
-      MutexLock lock(mu_);
-      if (!closed_) {
-        const auto place = calls_.emplace(deadline, std::move(call)).first;
-        if (place == calls_.begin()) mu_.NotifyOne();
-        return;
-      }
-    }
-    call->Abort(Gone());
+    MutexLock lock(mu_);
+    if (is_closed_) return false;
+    const auto place = calls_.emplace(deadline, std::move(call)).first;
+    if (place == calls_.begin()) mu_.NotifyAll();
+    return true;
   }
 
   void Remove(absl::Time deadline, std::shared_ptr<Ongoing> call)
@@ -108,43 +110,43 @@ class InProcessTransport::CallTable {
     calls_.erase({deadline, std::move(call)});
   }
 
-  // Aborts all calls, and those that are still added.
+  // Aborts all calls.
   void Close() ABSL_LOCKS_EXCLUDED(mu_) {
     Calls calls;
     {
       MutexLock lock(mu_);
-      closed_ = true;
+      is_closed_ = true;
       calls.swap(calls_);
+      mu_.NotifyAll();
     }
-    for (const auto& [deadline, call] : calls) call->Abort(Gone());
+    for (const auto& [deadline, call] : calls) call->Abort(call->closed());
   }
 
-  // Close(), and ends the thread. Once.
-  void Stop() ABSL_LOCKS_EXCLUDED(mu_) {
+  // Closes, and ends the thread.
+  void Stop() {
     Close();
-    {
-      MutexLock lock(mu_);
-      stopping_ = true;
-      mu_.NotifyOne();
-    }
     thread_.join();
+  }
+
+  bool WaitClosed(absl::Duration timeout) ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(mu_);
+    return mu_.AwaitFor(timeout, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+      return is_closed_;
+    });
   }
 
  private:
   using Calls = std::set<std::pair<absl::Time, std::shared_ptr<Ongoing>>>;
 
-  static absl::Status Gone() {
-    return absl::CancelledError("the in-process channel has gone");
-  }
-
   void Run() ABSL_LOCKS_EXCLUDED(mu_) {
     MutexLock lock(mu_);
-    while (!stopping_) {
+    while (!is_closed_) {
       const absl::Time next =
           calls_.empty() ? absl::InfiniteFuture() : calls_.begin()->first;
       if (next > absl::Now()) {
         mu_.AwaitUntil(next, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-          return stopping_ || (!calls_.empty() && calls_.begin()->first < next);
+          return is_closed_ ||
+                 (!calls_.empty() && calls_.begin()->first < next);
         });
         continue;
       }
@@ -157,8 +159,7 @@ class InProcessTransport::CallTable {
   }
 
   Mutex mu_;
-  bool closed_ ABSL_GUARDED_BY(mu_) = false;
-  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  bool is_closed_ ABSL_GUARDED_BY(mu_) = false;
   Calls calls_ ABSL_GUARDED_BY(mu_);
   std::thread thread_;
 };
@@ -238,12 +239,16 @@ class InProcessTransport::UnaryCall final
   }
 
   absl::Status too_late() const override { return TooLate(method_, timeout_); }
+  absl::Status closed() const override { return ClosedError(method_); }
 
   void WatchDeadline() ABSL_LOCKS_EXCLUDED(mu_) {
-    MutexLock lock(mu_);
-    if (client_ == nullptr) return;
-    is_watched_ = true;
-    calls_->Add(deadline_, shared_from_this());
+    {
+      MutexLock lock(mu_);
+      if (client_ == nullptr) return;
+      is_watched_ = calls_->Add(deadline_, shared_from_this());
+      if (is_watched_) return;
+    }
+    Abort(ClosedError(method_));
   }
 
   // The caller's call, for who comes first; null for others. Nobody will abort
@@ -508,12 +513,16 @@ class InProcessTransport::Stream final
   }
 
   absl::Status too_late() const override { return TooLate(method_, timeout_); }
+  absl::Status closed() const override { return ClosedError(method_); }
 
   void WatchDeadline() ABSL_LOCKS_EXCLUDED(mu_) {
-    MutexLock lock(mu_);
-    if (is_over_) return;
-    is_watched_ = true;
-    calls_->Add(deadline_, shared_from_this());
+    {
+      MutexLock lock(mu_);
+      if (is_over_) return;
+      is_watched_ = calls_->Add(deadline_, shared_from_this());
+      if (is_watched_) return;
+    }
+    Abort(ClosedError(method_));
   }
 
   // True for the first: how the call ends. Nobody will abort it any more.
@@ -589,8 +598,6 @@ InProcessTransport::InProcessTransport(std::vector<Served> services,
 
 InProcessTransport::~InProcessTransport() { calls_->Stop(); }
 
-void InProcessTransport::Close() { calls_->Close(); }
-
 void InProcessTransport::Start(ClientCall* call, const MessageLite& request,
                                const CallOptions& options) {
   call->status = CheckStart(*call->method, &request, options);
@@ -607,6 +614,16 @@ std::shared_ptr<ClientStream> InProcessTransport::Open(
   auto stream = std::make_shared<Stream>(*this, method, request, options);
   stream->Begin(PoolFor(method));
   return std::make_shared<ClientEnd>(std::move(stream));
+}
+
+void InProcessTransport::Close() { calls_->Close(); }
+
+bool InProcessTransport::is_over() const {
+  return calls_->WaitClosed(absl::ZeroDuration());
+}
+
+bool InProcessTransport::WaitOver(absl::Duration timeout) const {
+  return calls_->WaitClosed(timeout);
 }
 
 void* InProcessTransport::HandlerOf(const Method& method) const {
@@ -632,6 +649,7 @@ absl::Status InProcessTransport::CheckStart(const Method& method,
     return absl::UnimplementedError(
         absl::StrCat("this process has no method ", method.path));
   }
+  if (is_over()) return ClosedError(method);
   if (options.timeout.has_value() && *options.timeout <= absl::ZeroDuration()) {
     return TooLate(method, *options.timeout);
   }

@@ -21,11 +21,10 @@ namespace tandem::rpc {
 // A handler that runs on the caller's thread (INLINE, or no workers) keeps the
 // caller as long as it runs, whatever the deadline: it must not block.
 //
-// Lifecycle: the handlers outlive it. The destructor ends calls in flight with
-// kCancelled, tells their handlers, and waits for those that run; a Reply or
-// Writer that is kept longer is harmless.
+// Lifecycle: the handlers outlive it. The destructor closes, and waits for
+// handlers that run; a Reply or Writer that is kept longer is harmless.
 //
-// Thread safety: thread-safe.
+// Thread safety: thread-safe. Not to be destroyed by a handler that it runs.
 class InProcessTransport final : public Transport {
  public:
   struct Options {
@@ -46,8 +45,12 @@ class InProcessTransport final : public Transport {
       const Method& method, const google::protobuf::MessageLite* request,
       const CallOptions& options) override;
 
-  // Ends calls in flight with kCancelled, and those that begin later.
+  // Ends calls in flight with kUnavailable and tells their handlers; later
+  // calls end so as well. Idempotent.
   void Close();
+  bool is_over() const;
+  // Waits until is_over() or for `timeout`; returns is_over().
+  bool WaitOver(absl::Duration timeout) const;
 
  private:
   class UnaryCall;

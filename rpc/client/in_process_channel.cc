@@ -1,12 +1,21 @@
+// Channel::InProcess.
+
+#include <unistd.h>
+
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "rpc/base/mutex.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "rpc/base/version.h"
 #include "rpc/client/channel.h"
-#include "rpc/client/failed_stream.h"
 #include "rpc/client/in_process.h"
+#include "rpc/client/session.h"
+#include "rpc/server/session_service.h"
+#include "tandem/rpc/v1/session.tandem.h"
 
 namespace tandem::rpc {
 namespace {
@@ -14,75 +23,68 @@ namespace {
 using google::protobuf::MessageLite;
 
 InProcessTransport::Options TransportOptions(const InProcessOptions& options) {
-  InProcessTransport::Options out;
-  out.workers = options.workers;
-  return out;
+  return {.workers = options.workers,
+          .max_message_bytes = options.max_message_bytes};
 }
 
-absl::Status Over(const Method& method) {
-  return absl::UnavailableError(
-      absl::StrCat(method.path, ": the in-process session was closed"));
+// What this process answers to Hello, but for the caller.
+v1::HelloReply About(const std::vector<Served>& services,
+                     const InProcessOptions& options) {
+  const absl::Time now = absl::Now();
+  v1::HelloReply about;
+  about.set_framework_version(std::string(FrameworkVersion()));
+  about.set_instance_id(absl::StrCat(::getpid(), "-", absl::ToUnixNanos(now)));
+  about.set_server("in-process");
+  about.set_started_unix_nanos(absl::ToUnixNanos(now));
+  for (const Served& served : services) {
+    v1::ServiceSchema& schema = *about.add_services();
+    schema.set_name(std::string(served.info->name));
+    schema.set_fingerprint(std::string(served.info->fingerprint));
+  }
+  about.mutable_limits()->set_max_request_bytes(options.max_message_bytes);
+  about.mutable_limits()->set_max_reply_bytes(options.max_message_bytes);
+  return about;
 }
 
-// A session ends when it is closed, and never by itself. It has workers of its
-// own, as a connection to another process would.
+// A connection of its own, so that Close() ends nobody else's calls.
 class InProcessSession final : public Session {
  public:
-  InProcessSession(std::vector<Served> services,
+  InProcessSession(const std::vector<Served>& services,
                    const InProcessOptions& options)
-      : transport_(std::move(services), TransportOptions(options)) {}
+      : transport_(services, TransportOptions(options)),
+        hello_(v1::SessionClient(transport_).Hello(v1::HelloRequest())) {}
 
   void Start(ClientCall* call, const MessageLite& request,
              const CallOptions& options) override {
-    if (!is_over()) return transport_.Start(call, request, options);
-    call->status = Over(*call->method);
-    call->done(call);
+    transport_.Start(call, request, options);
   }
   std::shared_ptr<ClientStream> Open(const Method& method,
                                      const MessageLite* request,
                                      const CallOptions& options) override {
-    if (is_over()) return FailedStream(Over(method));
     return transport_.Open(method, request, options);
   }
-
   const absl::StatusOr<v1::HelloReply>& hello() const override {
     return hello_;
   }
-  bool is_over() const override ABSL_LOCKS_EXCLUDED(mu_) {
-    MutexLock lock(mu_);
-    return is_over_;
+  bool is_over() const override { return transport_.is_over(); }
+  bool WaitOver(absl::Duration timeout) const override {
+    return transport_.WaitOver(timeout);
   }
-  bool WaitOver(absl::Duration timeout) const override
-      ABSL_LOCKS_EXCLUDED(mu_) {
-    MutexLock lock(mu_);
-    return mu_.AwaitFor(timeout, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-      return is_over_;
-    });
-  }
-  void Close() override ABSL_LOCKS_EXCLUDED(mu_) {
-    {
-      MutexLock lock(mu_);
-      is_over_ = true;
-      mu_.NotifyAll();
-    }
-    transport_.Close();
-  }
+  void Close() override { transport_.Close(); }
 
  private:
-  const absl::StatusOr<v1::HelloReply> hello_ =
-      absl::UnimplementedError("a channel within the process says no Hello");
-  mutable Mutex mu_;
-  bool is_over_ ABSL_GUARDED_BY(mu_) = false;
   InProcessTransport transport_;
+  const absl::StatusOr<v1::HelloReply> hello_;
 };
 
 class InProcessChannel final : public Channel {
  public:
   InProcessChannel(std::vector<Served> services,
                    const InProcessOptions& options)
-      : services_(services),
-        options_(options),
-        transport_(std::move(services), TransportOptions(options)) {}
+      : options_(options),
+        session_(About(services, options)),
+        services_(WithSession(std::move(services))),
+        transport_(services_, TransportOptions(options)) {}
 
   void Start(ClientCall* call, const MessageLite& request,
              const CallOptions& options) override {
@@ -94,13 +96,20 @@ class InProcessChannel final : public Channel {
     return transport_.Open(method, request, options);
   }
   absl::StatusOr<std::unique_ptr<Session>> OpenSession(
-      absl::Duration timeout) override {
+      absl::Duration) override {
     return std::make_unique<InProcessSession>(services_, options_);
   }
 
  private:
-  const std::vector<Served> services_;
+  // As every server, this one answers Hello.
+  std::vector<Served> WithSession(std::vector<Served> services) {
+    services.push_back(Serve(session_));
+    return services;
+  }
+
   const InProcessOptions options_;
+  SessionService session_;
+  const std::vector<Served> services_;
   InProcessTransport transport_;
 };
 

@@ -11,6 +11,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "rpc/client/call.h"
+#include "rpc/client/channel.h"
+#include "rpc/client/session.h"
 #include "rpc/testing/status_matchers.h"
 #include "tests/rpc/wire/other.tandem.h"
 #include "tests/rpc/wire/probe_service.h"
@@ -130,13 +132,55 @@ TEST(InProcessTransportTest, ReplyMayOutliveTheTransport) {
                  [&](absl::StatusOr<Item> reply) { ended = reply.status(); });
   auto stream = ProbeClient(*transport).Linger(Item());
   transport = nullptr;
-  EXPECT_THAT(ended, StatusIs(absl::StatusCode::kCancelled));
+  EXPECT_THAT(ended, StatusIs(absl::StatusCode::kUnavailable));
   Item item;
   EXPECT_FALSE(stream.Read(&item));
   keeper.later->Send(Item());
   EXPECT_THAT(keeper.writer->Write(item),
               StatusIs(absl::StatusCode::kCancelled));
   keeper.writer->Finish(absl::OkStatus());
+}
+
+TEST(InProcessChannelTest, AnswersHelloAsAServerDoes) {
+  ProbeService service;
+  const auto channel = tandem::rpc::Channel::InProcess({Serve(service)});
+  EXPECT_THAT(channel->WaitForConnected(absl::Seconds(10)), IsOk());
+  auto session = channel->OpenSession(absl::Seconds(10));
+  ASSERT_THAT(session, IsOk());
+  const auto& hello = (*session)->hello();
+  ASSERT_THAT(hello, IsOk());
+  EXPECT_EQ(hello->caller().wire(), "in-process");
+  EXPECT_NE(hello->instance_id(), "");
+  ASSERT_EQ(hello->services_size(), 1);
+  EXPECT_EQ(hello->services(0).name(), "tests.wire.Probe");
+  EXPECT_EQ(hello->services(0).fingerprint(),
+            ProbeHandler::Table().fingerprint);
+  EXPECT_THAT(ProbeClient(*channel).Echo(Item()), IsOk());
+}
+
+TEST(InProcessChannelTest, ClosingASessionEndsItsCallsAndNoOthers) {
+  ProbeService service;
+  const auto channel = tandem::rpc::Channel::InProcess({Serve(service)});
+  auto session = *channel->OpenSession(absl::Seconds(10));
+  ProbeClient probe(*session);
+  EXPECT_THAT(probe.Echo(Item()), IsOk());
+  EXPECT_FALSE(session->is_over());
+  EXPECT_FALSE(session->WaitOver(absl::Milliseconds(1)));
+  absl::Status ended;
+  Event done;
+  probe.HangLater(Item(), {}, [&](absl::StatusOr<Item> reply) {
+    ended = reply.status();
+    done.Set();
+  });
+  ASSERT_TRUE(service.began.Wait());
+  std::thread closer([&] { session->Close(); });
+  EXPECT_TRUE(session->WaitOver(absl::Seconds(30)));
+  closer.join();
+  ASSERT_TRUE(done.Wait());
+  EXPECT_THAT(ended, StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_TRUE(service.cancelled.Wait());
+  EXPECT_THAT(probe.Echo(Item()), StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_THAT(ProbeClient(*channel).Echo(Item()), IsOk());
 }
 
 }  // namespace

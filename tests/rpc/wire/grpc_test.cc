@@ -35,6 +35,7 @@ using ::tandem::rpc::UniqueFd;
 using ::tandem::rpc::testing::IsOk;
 using ::tandem::rpc::testing::StatusIs;
 using ::testing::AllOf;
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -225,14 +226,19 @@ TEST(GrpcTransportTest, DeadlinePassesThoughThePeerSaysNothing) {
   EXPECT_FALSE(transport->is_over());
 }
 
-TEST(GrpcTransportTest, PeerThatSpeaksAnotherProtocolIsUnavailable) {
-  auto [ours, theirs] = SocketPair();
-  const auto transport = TransportOver(std::move(ours));
-  const std::string answer = "HTTP/1.1 400 Bad Request\r\n\r\n";
-  ASSERT_EQ(::write(theirs.get(), answer.data(), answer.size()),
-            static_cast<ssize_t>(answer.size()));
-  EXPECT_THAT(ProbeClient(*transport).Echo(Item()),
-              StatusIs(absl::StatusCode::kUnavailable));
+TEST(GrpcTransportTest, PeerThatSpeaksAnotherProtocolEndsCalls) {
+  for (const std::string answer :
+       {"HTTP/1.1 400 Bad Request\r\n\r\n", "\x01\x02\x03 no HTTP at all"}) {
+    auto [ours, theirs] = SocketPair();
+    const auto transport = TransportOver(std::move(ours));
+    ASSERT_EQ(::write(theirs.get(), answer.data(), answer.size()),
+              static_cast<ssize_t>(answer.size()));
+    // gRPC knows HTTP/1, and calls it an internal error.
+    EXPECT_THAT(
+        ProbeClient(*transport).Echo(Item()),
+        AnyOf(StatusIs(absl::StatusCode::kUnavailable),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("http1"))));
+  }
 }
 
 TEST(GrpcTransportTest, DeathOfThePeerEndsCallsAndStreams) {
