@@ -52,10 +52,10 @@ install_packages() {
   fi
 }
 
-# configure BUILD_DIR [CMAKE_ARGS...]
+# configure BUILD_DIR [CMAKE_ARGS...]; says nothing unless it fails.
 configure() {
   local build=$1
   shift
   cmake -S . -B "$build" -G Ninja --log-level=WARNING -DTANDEM_WERROR=ON \
-    -DCMAKE_EXPORT_COMPILE_COMMANDS=ON "$@"
+    -DCMAKE_EXPORT_COMPILE_COMMANDS=ON "$@" >/dev/null
 }

@@ -84,7 +84,10 @@ absl::StatusOr<std::unique_ptr<PairDirectory>> PairDirectory::Open(
 PairDirectory::~PairDirectory() {
   if (addresses_.node.empty()) return;  // Never ours.
   ::unlink((path_ + kAddressesFile).c_str());
-  if (!short_directory_.empty()) ::rmdir(short_directory_.c_str());
+  std::error_code ignored;
+  if (!short_directory_.empty()) {
+    std::filesystem::remove_all(short_directory_, ignored);
+  }
 }
 
 absl::Status PairDirectory::Lock() {

@@ -96,7 +96,7 @@ void AppendText(const Json& json, const std::string& prefix,
     } else {
       const std::string shown =
           value.is_string() ? value.get<std::string>() : value.dump();
-      absl::StrAppendFormat(&text, "%-32s%s\n", name, shown);
+      absl::StrAppendFormat(&text, "%-40s %s\n", name, shown);
     }
   }
 }

@@ -200,22 +200,30 @@ class Report {
   Progress progress_;
 };
 
+// Sends what is left and reports until everything is answered.
+absl::Status Finish(const TransactionReader& reader, BatchSender& sender,
+                    Report& report) {
+  sender.Send();
+  while (true) {
+    const std::vector<Submission> answered = sender.TakeNext();
+    if (answered.empty()) return absl::OkStatus();
+    TANDEM_RETURN_IF_ERROR(report.Add(answered));
+    reader.Show(report.progress(), report.tally().answered());
+  }
+}
+
 absl::Status SubmitAll(TransactionReader& reader, BatchSender& sender,
                        Report& report) {
   Submission submission;
   while (true) {
-    if (reader.WouldWait()) sender.Send();
+    // Whoever writes the input may wait for an answer before the next line.
+    if (reader.WouldWait()) {
+      TANDEM_RETURN_IF_ERROR(Finish(reader, sender, report));
+    }
     TANDEM_ASSIGN_OR_RETURN(const bool has_line, reader.Next(submission));
-    if (!has_line) break;
+    if (!has_line) return Finish(reader, sender, report);
     sender.Add(std::move(submission));
     TANDEM_RETURN_IF_ERROR(report.Add(sender.TakeReady()));
-    reader.Show(report.progress(), report.tally().answered());
-  }
-  sender.Send();
-  while (true) {
-    std::vector<Submission> answered = sender.TakeNext();
-    if (answered.empty()) return absl::OkStatus();
-    TANDEM_RETURN_IF_ERROR(report.Add(answered));
     reader.Show(report.progress(), report.tally().answered());
   }
 }
