@@ -265,6 +265,19 @@ TEST_F(FrontDoorTest, AnEndedConnectionMakesRoom) {
   }
 }
 
+TEST_F(FrontDoorTest, AConnectionEndsWithItsClientAndNotBefore) {
+  Open();
+  const UniqueFd talker = ConnectAndSay(kPreface);
+  ASSERT_TRUE(HasServed(1));
+  Say(talker, "more");
+  // Whatever that did is done once the next client is in.
+  const UniqueFd next = ConnectAndSay(kPreface);
+  ASSERT_TRUE(HasServed(2));
+  EXPECT_EQ(door_->counts().open, 2u);
+  ::shutdown(talker.get(), SHUT_WR);
+  EXPECT_TRUE(Eventually([&] { return door_->counts().open == 1; }));
+}
+
 TEST_F(FrontDoorTest, OutOfDescriptorsItClosesOneAndGoesOn) {
   Open();
   std::vector<UniqueFd> clients;
