@@ -56,15 +56,15 @@ const tandem::rpc::Method* FindMethod(std::string_view name) {
   return nullptr;
 }
 
-enum class Wire { kInProcess, kGrpc };
+enum class Wire { kInProcess, kServer };
 
 class WireTest : public ::testing::TestWithParam<Wire> {
  protected:
   // For tests that need another pool than most.
   void Restart(const WorldOptions& options) {
     world_ = nullptr;
-    if (GetParam() == Wire::kGrpc) {
-      world_ = std::make_unique<GrpcWorld>(service_, options);
+    if (GetParam() == Wire::kServer) {
+      world_ = std::make_unique<ServerWorld>(service_, options);
     } else {
       world_ = std::make_unique<InProcessWorld>(service_, options);
     }
@@ -458,10 +458,10 @@ TEST_P(WireTest, DestroyedTransportEndsCallsAndStreams) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, WireTest,
-                         ::testing::Values(Wire::kInProcess, Wire::kGrpc),
+                         ::testing::Values(Wire::kInProcess, Wire::kServer),
                          [](const auto& wire) {
-                           return wire.param == Wire::kGrpc ? "Grpc"
-                                                            : "InProcess";
+                           return wire.param == Wire::kServer ? "Server"
+                                                              : "InProcess";
                          });
 
 }  // namespace

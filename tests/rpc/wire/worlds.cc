@@ -19,6 +19,21 @@ InProcessWorld::InProcessWorld(ProbeService& service, WorldOptions options)
                   .max_queued_calls = options.max_queued_calls,
                   .max_message_bytes = kMaxMessageBytes}) {}
 
+ServerWorld::ServerWorld(ProbeService& service, WorldOptions options) {
+  auto server =
+      tandem::rpc::Server::Start({.address = dir_.Address("server"),
+                                  .services = {Serve(service)},
+                                  .workers = options.workers,
+                                  .max_queued_calls = options.max_queued_calls,
+                                  .max_message_bytes = kMaxMessageBytes});
+  EXPECT_TRUE(server.ok()) << server.status();
+  server_ = *std::move(server);
+  auto channel = tandem::rpc::Channel::Connect(
+      server_->address(), {.max_message_bytes = kMaxMessageBytes});
+  EXPECT_TRUE(channel.ok()) << channel.status();
+  channel_ = *std::move(channel);
+}
+
 GrpcWorld::GrpcWorld(ProbeService& service, WorldOptions options)
     : pool_(options.workers, options.max_queued_calls),
       service_(Serve(service), {.caller_of = [this](const std::string& peer)

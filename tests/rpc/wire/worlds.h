@@ -5,14 +5,18 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <string>
 
 #include "rpc/base/unique_fd.h"
+#include "rpc/client/channel.h"
 #include "rpc/client/in_process.h"
 #include "rpc/client/transport.h"
+#include "rpc/server/server.h"
 #include "rpc/server/worker_pool.h"
+#include "rpc/testing/temp_dir.h"
 #include "rpc/wire/grpc/grpc_service.h"
 #include "rpc/wire/grpc/grpc_transport.h"
 #include "tests/rpc/wire/probe_service.h"
@@ -41,7 +45,19 @@ class InProcessWorld final : public World {
   tandem::rpc::InProcessTransport transport_;
 };
 
-// gRPC over pairs of connected sockets.
+// As users have it: a Server and a Channel.
+class ServerWorld final : public World {
+ public:
+  ServerWorld(ProbeService& service, WorldOptions options = {});
+  tandem::rpc::Transport& transport() override { return *channel_; }
+
+ private:
+  const tandem::rpc::testing::TempDir dir_;
+  std::unique_ptr<tandem::rpc::Server> server_;
+  std::unique_ptr<tandem::rpc::Channel> channel_;
+};
+
+// gRPC alone, over pairs of connected sockets.
 class GrpcWorld final : public World {
  public:
   GrpcWorld(ProbeService& service, WorldOptions options = {});
