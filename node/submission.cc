@@ -32,7 +32,8 @@ bool Submission::OnChecked(int place, const ResponseCheckTx& answer) {
     v1::TxResult& result = *results_[place].mutable_result();
     result.set_code(answer.code());
     result.set_codespace(answer.codespace());
-    result.set_log(answer.log());
+    // Some applications say why in `info`, the kvstores among them.
+    result.set_log(answer.log().empty() ? answer.info() : answer.log());
     result.set_data(answer.data());
     result.set_gas_wanted(answer.gas_wanted());
     result.set_gas_used(answer.gas_used());
