@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "rpc/base/version.h"
 
 namespace tandem::node {
 namespace {
@@ -41,7 +42,7 @@ AppConnection::AppConnection(std::unique_ptr<rpc::Session> session)
 
 absl::StatusOr<ResponseInfo> AppConnection::Info() {
   tendermint::abci::RequestInfo request;
-  request.set_version(TANDEM_VERSION);
+  request.set_version(std::string(rpc::FrameworkVersion()));
   request.set_block_version(kBlockProtocol);
   request.set_p2p_version(kPeerProtocol);
   request.set_abci_version(kAbciVersion);

@@ -337,8 +337,9 @@ absl::Status Executor::SaveAndTell(ChainState next, v1::Block block,
   SetState(std::move(next));
   auto committed = std::make_shared<const v1::CommittedBlock>(
       MakeCommitted(std::move(block), std::move(response)));
+  // Before clients are told: who then asks for the next block means that.
+  on_committed_(committed);
   mempool_.Update(*committed);
-  on_committed_(std::move(committed));
   return absl::OkStatus();
 }
 

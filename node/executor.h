@@ -29,7 +29,7 @@ namespace tandem::node {
 //   4. the response is saved
 //   5. Commit
 //   6. the new state is saved
-//   7. clients that wait are told, subscribers are told
+//   7. subscribers are told, clients that wait are told
 // Each "saved" is on the disk before the next step begins. A crash between any
 // two is put right by node/recovery.h.
 //

@@ -21,6 +21,7 @@
 #include "node/node_service.h"
 #include "node/subscriptions.h"
 #include "rpc/base/status_macros.h"
+#include "rpc/base/version.h"
 #include "rpc/client/channel.h"
 #include "rpc/server/server.h"
 #include "rpc/server/termination.h"
@@ -61,6 +62,10 @@ struct Arguments {
   bool empty_blocks = false;
   MempoolLimits mempool;
 };
+
+std::string ProgramName() {
+  return absl::StrCat("tandem-node ", std::string(rpc::FrameworkVersion()));
+}
 
 // Where `tandem up` keeps a pair.
 std::string PairDirectory() {
@@ -154,7 +159,7 @@ absl::Status MakeRunDirectory() {
 absl::StatusOr<rpc::ServerOptions> ReadServerOptions(
     const Arguments& arguments) {
   rpc::ServerOptions options;
-  options.name = "tandem-node " TANDEM_VERSION;
+  options.name = ProgramName();
   options.address = arguments.listen;
   if (options.address.empty()) {
     TANDEM_RETURN_IF_ERROR(MakeRunDirectory());
@@ -251,7 +256,7 @@ int Main(int argc, char** argv) {
   CLI::App program(
       "Orders transactions, makes them durable, and drives an application.",
       "tandem-node");
-  program.set_version_flag("--version", "tandem-node " TANDEM_VERSION);
+  program.set_version_flag("--version", ProgramName());
   program.footer(kFooter);
   Arguments arguments;
   DeclarePlaces(program, arguments);

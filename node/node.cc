@@ -166,10 +166,10 @@ absl::Status Node::Prepare(AppConnection& app) {
 }
 
 absl::Status Node::MakeBlocks(AppConnection& app) {
+  mempool_->Attach(&app);
   SetAppState(v1::AppStatus::RUNNING, "");
   spdlog::info("The application is in step, at height {}.",
                executor_->state().height());
-  mempool_->Attach(&app);
   absl::Time last = absl::Now();
   while (!is_stopping() && !app.is_over()) {
     const bool is_due =
@@ -193,27 +193,28 @@ void Node::Endure(AppConnection& app, const absl::Status& why) {
       reason);
   const absl::Status refusal = absl::FailedPreconditionError(
       absl::StrCat("the node makes no more blocks: ", reason));
-  SetAppState(v1::AppStatus::STOPPED, reason);
   {
     MutexLock lock(mu_);
     no_queries_ = refusal;
   }
   mempool_->Detach(refusal);
+  SetAppState(v1::AppStatus::STOPPED, reason);
   while (!is_stopping() && !app.is_over()) AwaitRing(absl::InfiniteDuration());
 }
 
 void Node::OnAway(const absl::Status& why) {
   const std::string reason(why.message());
-  if (!has_said_away_) {
-    has_said_away_ = true;
-    SetAppState(v1::AppStatus::AWAY, reason);
-    spdlog::warn("Waiting for the application at {}: {}", options_.app_address,
-                 reason);
-  }
   mempool_->Detach(Away(why));
-  MutexLock lock(mu_);
-  app_status_.set_reason(reason);
-  no_queries_ = Away(why);
+  {
+    MutexLock lock(mu_);
+    no_queries_ = Away(why);
+    app_status_.set_reason(reason);
+  }
+  if (has_said_away_) return;
+  has_said_away_ = true;
+  SetAppState(v1::AppStatus::AWAY, reason);
+  spdlog::warn("Waiting for the application at {}: {}", options_.app_address,
+               reason);
 }
 
 void Node::NoteHello(const AppConnection& app) {

@@ -8,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "google/protobuf/util/time_util.h"
 #include "rpc/base/status_macros.h"
+#include "rpc/base/version.h"
 
 namespace tandem::node {
 namespace {
@@ -152,7 +153,7 @@ void NodeService::Query(rpc::Call& call, const v1::QueryRequest& request,
 absl::StatusOr<v1::StatusReply> NodeService::Status(
     rpc::Call& call, const v1::StatusRequest& request) {
   v1::StatusReply reply;
-  reply.set_version(TANDEM_VERSION);
+  reply.set_version(std::string(rpc::FrameworkVersion()));
   *reply.mutable_started() =
       TimeUtil::NanosecondsToTimestamp(absl::ToUnixNanos(started_));
   reply.set_chain_id(genesis_.chain_id);
