@@ -1,0 +1,508 @@
+// The engine and its service, called as clients call them, around an
+// application that comes, goes and misbehaves.
+#include "node/node.h"
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "node/file.h"
+#include "node/merkle.h"
+#include "node/node_service.h"
+#include "node/subscriptions.h"
+#include "rpc/client/in_process.h"
+#include "rpc/testing/status_matchers.h"
+#include "rpc/testing/temp_dir.h"
+#include "tests/node/fake_app.h"
+#include "tests/node/golden.h"
+
+namespace tandem::node {
+namespace {
+
+using rpc::testing::IsOk;
+using rpc::testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+namespace abci = tendermint::abci;
+
+constexpr absl::Duration kGenerous = absl::Seconds(20);
+
+class NodeTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const std::string path = dir_.File("key.json");
+    ASSERT_THAT(WriteFile(path, kKeyFileOne, 0600), IsOk());
+    key_ = ValidatorKey::Load(path);
+    genesis_ = *ParseGenesis(kGenesisFile);
+    genesis_.initial_height = 1;
+  }
+
+  void TearDown() override { Stop(); }
+
+  // Starts the node, and waits until it makes blocks.
+  void Start() {
+    Launch();
+    Await(v1::AppStatus::RUNNING, 1);
+  }
+
+  void Launch() {
+    store_ = *BlockStore::Open(dir_.File("blocks"));
+    subscriptions_ =
+        std::make_unique<Subscriptions>(*store_, store_->LoadState()->height());
+    auto node = Node::Start(
+        {.dial = [this](absl::Duration) { return Dial(); },
+         .app_address = "unix:/app.sock",
+         .empty_blocks = empty_blocks_,
+         .on_committed =
+             [this](std::shared_ptr<const v1::CommittedBlock> block) {
+               subscriptions_->Publish(std::move(block));
+             }},
+        *store_, genesis_, *key_);
+    ASSERT_THAT(node, IsOk());
+    node_ = *std::move(node);
+    service_ = std::make_unique<NodeService>(*node_, *store_, *subscriptions_,
+                                             genesis_, *key_);
+    transport_ = std::make_unique<rpc::InProcessTransport>(
+        std::vector<rpc::Served>{Serve(*service_)},
+        rpc::InProcessTransport::Options());
+    client_ = std::make_unique<v1::NodeClient>(*transport_);
+  }
+
+  void Stop() {
+    if (node_ == nullptr) return;
+    subscriptions_->Stop();
+    node_->Stop(kGenerous);
+    client_.reset();
+    transport_.reset();
+    service_.reset();
+    node_.reset();
+    subscriptions_.reset();
+    store_.reset();
+  }
+
+  absl::StatusOr<std::unique_ptr<rpc::Session>> Dial() {
+    rpc::MutexLock lock(mu_);
+    if (!app_is_there_) {
+      return absl::UnavailableError("nobody listens on /app.sock");
+    }
+    auto session = std::make_unique<FakeSession>(app_);
+    session_ = session.get();
+    return session;
+  }
+
+  void StartApp() {
+    rpc::MutexLock lock(mu_);
+    app_is_there_ = true;
+  }
+
+  // The application ends; what it has committed stays.
+  void KillApp() {
+    rpc::MutexLock lock(mu_);
+    app_is_there_ = false;
+    if (session_ != nullptr) session_->Close();
+    app_.Restart();
+  }
+
+  v1::StatusReply Status() {
+    const auto status = client_->Status({});
+    EXPECT_THAT(status, IsOk());
+    return status.value_or(v1::StatusReply());
+  }
+
+  // Waits until the application is in `state` and the chain at `height`.
+  v1::StatusReply Await(v1::AppStatus::State state, std::int64_t height = 0) {
+    const absl::Time limit = absl::Now() + kGenerous;
+    v1::StatusReply status = Status();
+    while (status.app().state() != state || status.height() < height) {
+      if (absl::Now() > limit) {
+        ADD_FAILURE() << "never so: " << status.DebugString();
+        return status;
+      }
+      absl::SleepFor(absl::Milliseconds(2));
+      status = Status();
+    }
+    return status;
+  }
+
+  absl::StatusOr<v1::TxResult> Submit(const std::string& tx,
+                                      v1::Wait wait = v1::COMMIT) {
+    v1::SubmitRequest request;
+    request.set_tx(tx);
+    request.set_wait(wait);
+    request.mutable_timeout()->set_seconds(timeout_seconds_);
+    const auto reply = client_->Submit(request, {.timeout = absl::Seconds(60)});
+    if (!reply.ok()) return reply.status();
+    return reply->result();
+  }
+
+  absl::StatusOr<v1::CommittedBlock> GetBlock(std::int64_t height) {
+    v1::GetBlockRequest request;
+    request.set_height(height);
+    return client_->GetBlock(request);
+  }
+
+  rpc::testing::TempDir dir_;
+  FakeApp app_;
+  absl::StatusOr<ValidatorKey> key_ = absl::UnknownError("not loaded");
+  Genesis genesis_;
+  bool empty_blocks_ = false;
+  int timeout_seconds_ = 20;
+
+  rpc::Mutex mu_;
+  bool app_is_there_ ABSL_GUARDED_BY(mu_) = true;
+  FakeSession* session_ ABSL_GUARDED_BY(mu_) = nullptr;
+
+  std::unique_ptr<BlockStore> store_;
+  std::unique_ptr<Subscriptions> subscriptions_;
+  std::unique_ptr<Node> node_;
+  std::unique_ptr<NodeService> service_;
+  std::unique_ptr<rpc::InProcessTransport> transport_;
+  std::unique_ptr<v1::NodeClient> client_;
+};
+
+TEST_F(NodeTest, AChainsFirstBlockIsMadeAtOnceAndNoOtherEmptyOne) {
+  Start();
+  ASSERT_THAT(Submit("a"), IsOk());
+  EXPECT_EQ(Status().height(), 2);
+}
+
+TEST_F(NodeTest, EmptyBlocksAreMadeWhereAskedFor) {
+  empty_blocks_ = true;
+  Start();
+  Await(v1::AppStatus::RUNNING, 3);
+}
+
+TEST_F(NodeTest, ACommittedTransactionIsInItsBlock) {
+  Start();
+  const auto result = Submit("a");
+  ASSERT_THAT(result, IsOk());
+  EXPECT_EQ(result->hash(), Sha256("a"));
+  EXPECT_EQ(result->height(), 2);
+  EXPECT_EQ(result->data(), "a");
+  const auto block = GetBlock(2);
+  ASSERT_THAT(block, IsOk());
+  EXPECT_THAT(block->block().txs(), ElementsAre("a"));
+  EXPECT_EQ(block->results(0).SerializeAsString(), result->SerializeAsString());
+}
+
+TEST_F(NodeTest, ACheckedTransactionIsToldBeforeItsCommit) {
+  Start();
+  const auto result = Submit("a", v1::CHECK);
+  ASSERT_THAT(result, IsOk());
+  EXPECT_EQ(result->height(), 0);
+  EXPECT_EQ(result->gas_wanted(), 1);
+}
+
+TEST_F(NodeTest, ARefusalOfTheApplicationIsAnAnswer) {
+  app_.hooks.check_tx = [](const abci::RequestCheckTx&,
+                           abci::ResponseCheckTx& answer) {
+    answer.set_code(7);
+    answer.set_log("\xff no text");
+    answer.set_codespace("here");
+  };
+  Start();
+  const auto result = Submit("a");
+  ASSERT_THAT(result, IsOk());
+  EXPECT_EQ(result->code(), 7u);
+  EXPECT_EQ(result->log(), "\xff no text");
+  EXPECT_EQ(result->codespace(), "here");
+  EXPECT_EQ(result->height(), 0);
+}
+
+TEST_F(NodeTest, ABatchIsAnsweredInOrderOneForEach) {
+  Start();
+  v1::SubmitBatchRequest request;
+  for (const char* tx : {"a", "", "b", "a"}) request.add_txs(tx);
+  request.set_wait(v1::COMMIT);
+  const auto reply = client_->SubmitBatch(request);
+  ASSERT_THAT(reply, IsOk());
+  ASSERT_EQ(reply->results_size(), 4);
+  EXPECT_EQ(reply->results(0).status(), 0);
+  EXPECT_EQ(reply->results(0).result().height(), 2);
+  EXPECT_EQ(reply->results(1).status(), 3);  // INVALID_ARGUMENT
+  EXPECT_THAT(reply->results(1).message(), HasSubstr("empty"));
+  EXPECT_EQ(reply->results(2).status(), 0);
+  EXPECT_EQ(reply->results(3).status(), 6);  // ALREADY_EXISTS
+  EXPECT_EQ(reply->results(3).result().hash(), Sha256("a"));
+}
+
+TEST_F(NodeTest, AnEmptyBatchIsAnsweredEmpty) {
+  Start();
+  const auto reply = client_->SubmitBatch({});
+  ASSERT_THAT(reply, IsOk());
+  EXPECT_EQ(reply->results_size(), 0);
+}
+
+TEST_F(NodeTest, ErrorsOfSubmitHaveTheirCodes) {
+  Start();
+  EXPECT_THAT(Submit(""), StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(Submit(std::string(2 << 20, 'x')),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+  ASSERT_THAT(Submit("a"), IsOk());
+  EXPECT_THAT(Submit("a"), StatusIs(absl::StatusCode::kAlreadyExists));
+}
+
+TEST_F(NodeTest, WhenTimeIsUpTheClientIsTold) {
+  Start();
+  // The application takes the transaction and no block.
+  app_.FailBefore("PrepareProposal", absl::InternalError("stuck"));
+  timeout_seconds_ = 1;
+  EXPECT_THAT(Submit("a"),
+              StatusIs(absl::StatusCode::kDeadlineExceeded,
+                       HasSubstr("neither committed nor refused")));
+}
+
+TEST_F(NodeTest, QueriesGoToTheApplication) {
+  Start();
+  v1::QueryRequest request;
+  request.set_path("/path");
+  request.set_data("key");
+  const auto reply = client_->Query(request);
+  ASSERT_THAT(reply, IsOk());
+  EXPECT_EQ(reply->key(), "key");
+  EXPECT_EQ(reply->value(), "/path?key");
+  EXPECT_EQ(reply->height(), 1);
+  EXPECT_EQ(reply->proof_ops(0).type(), "p");
+}
+
+TEST_F(NodeTest, StatusSaysAllThatTheNodeKnows) {
+  Start();
+  service_->SetInstanceId("instance");
+  const v1::StatusReply status = Await(v1::AppStatus::RUNNING, 1);
+  EXPECT_EQ(status.chain_id(), "golden");
+  EXPECT_EQ(status.instance_id(), "instance");
+  EXPECT_EQ(status.base_height(), 1);
+  EXPECT_EQ(status.initial_height(), 1);
+  EXPECT_EQ(status.app_hash(), app_.app_hash());
+  EXPECT_EQ(status.block_hash(), GetBlock(1)->hash());
+  EXPECT_EQ(ToHex(status.validator_address()), kAddressOne);
+  EXPECT_EQ(ToHex(status.validator_public_key()), kKeyOne);
+  EXPECT_EQ(status.app().address(), "unix:/app.sock");
+  EXPECT_EQ(status.app().data(), "fake");
+  EXPECT_EQ(status.app().app_version(), 7u);
+  EXPECT_EQ(status.app().instance_id(), "fake-instance");
+  EXPECT_EQ(status.app().framework_version(), "9.9.9");
+  EXPECT_GT(status.mempool().max_transactions(), 0u);
+}
+
+TEST_F(NodeTest, BlocksThatAreNotThereAreNamed) {
+  Start();
+  EXPECT_THAT(GetBlock(2), StatusIs(absl::StatusCode::kOutOfRange,
+                                    HasSubstr("the last is 1")));
+  EXPECT_THAT(GetBlock(-1), StatusIs(absl::StatusCode::kInvalidArgument));
+  const auto latest = GetBlock(0);
+  ASSERT_THAT(latest, IsOk());
+  EXPECT_EQ(latest->block().header().height(), 1);
+}
+
+TEST_F(NodeTest, ForgottenBlocksAreNotFound) {
+  app_.hooks.commit = [](abci::ResponseCommit& answer) {
+    answer.set_retain_height(2);
+  };
+  Start();
+  ASSERT_THAT(Submit("a"), IsOk());
+  EXPECT_THAT(GetBlock(1), StatusIs(absl::StatusCode::kNotFound,
+                                    HasSubstr("the oldest it keeps is 2")));
+  EXPECT_THAT(GetBlock(2), IsOk());
+}
+
+TEST_F(NodeTest, AnAbsentApplicationIsWaitedForAndReadsAreServed) {
+  Start();
+  ASSERT_THAT(Submit("a"), IsOk());
+  KillApp();
+  const v1::StatusReply status = Await(v1::AppStatus::AWAY);
+  EXPECT_EQ(status.height(), 2);
+  EXPECT_THAT(GetBlock(2), IsOk());
+  EXPECT_THAT(Submit("b"), StatusIs(absl::StatusCode::kUnavailable,
+                                    HasSubstr("the application is away")));
+  EXPECT_THAT(client_->Query({}), StatusIs(absl::StatusCode::kUnavailable));
+  StartApp();
+  Await(v1::AppStatus::RUNNING);
+  EXPECT_THAT(Submit("b"), IsOk());
+}
+
+TEST_F(NodeTest, AnApplicationThatIsNotThereAtFirstIsWaitedFor) {
+  KillApp();
+  Launch();
+  v1::StatusReply status = Await(v1::AppStatus::AWAY);
+  EXPECT_EQ(status.height(), 0);
+  EXPECT_THAT(GetBlock(0), StatusIs(absl::StatusCode::kNotFound));
+  StartApp();
+  Await(v1::AppStatus::RUNNING, 1);
+}
+
+TEST_F(NodeTest, TheReasonForWaitingIsInTheStatus) {
+  KillApp();
+  Launch();
+  const absl::Time limit = absl::Now() + kGenerous;
+  while (Status().app().reason().find("nobody listens") == std::string::npos) {
+    ASSERT_LT(absl::Now(), limit);
+    absl::SleepFor(absl::Milliseconds(2));
+  }
+}
+
+TEST_F(NodeTest, AnApplicationThatLostItsStateIsGivenTheChainAgain) {
+  Start();
+  ASSERT_THAT(Submit("a"), IsOk());
+  KillApp();
+  Await(v1::AppStatus::AWAY);
+  app_.Wipe();
+  StartApp();
+  Await(v1::AppStatus::RUNNING);
+  EXPECT_THAT(app_.txs(), ElementsAre("a"));
+}
+
+TEST_F(NodeTest, AnApplicationThatDiesInABlockLosesNothing) {
+  Start();
+  app_.FailAfter("FinalizeBlock", absl::UnavailableError("killed"));
+  EXPECT_THAT(Submit("a"), IsOk());
+  EXPECT_THAT(app_.txs(), ElementsAre("a"));
+}
+
+TEST_F(NodeTest, NonsenseStopsBlocksButNotReads) {
+  Start();
+  ASSERT_THAT(Submit("a"), IsOk());
+  app_.hooks.finalize = [](abci::ResponseFinalizeBlock& answer) {
+    answer.clear_tx_results();
+  };
+  timeout_seconds_ = 1;
+  EXPECT_THAT(Submit("b"), StatusIs(absl::StatusCode::kDeadlineExceeded));
+  const v1::StatusReply status = Await(v1::AppStatus::STOPPED);
+  EXPECT_THAT(status.app().reason(),
+              HasSubstr("returned 0 results for 1 transactions"));
+  EXPECT_EQ(status.height(), 2);
+  EXPECT_THAT(GetBlock(2), IsOk());
+  EXPECT_THAT(client_->Query({}), IsOk());
+  EXPECT_THAT(Submit("c"), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                    HasSubstr("returned 0 results")));
+
+  // Put right and restarted, it goes on without us being restarted.
+  KillApp();
+  Await(v1::AppStatus::AWAY);
+  app_.hooks.finalize = nullptr;
+  StartApp();
+  Await(v1::AppStatus::RUNNING, 3);
+  EXPECT_THAT(app_.txs(), ElementsAre("a", "b"));
+}
+
+TEST_F(NodeTest, AnApplicationOfAnotherChainIsRefused) {
+  Start();
+  ASSERT_THAT(Submit("a"), IsOk());
+  KillApp();
+  Await(v1::AppStatus::AWAY);
+  app_.hooks.info = [](abci::ResponseInfo& info) {
+    info.set_last_block_app_hash("other");
+  };
+  StartApp();
+  const v1::StatusReply status = Await(v1::AppStatus::STOPPED);
+  EXPECT_THAT(status.app().reason(), HasSubstr("not that of this chain"));
+  EXPECT_THAT(Submit("b"), StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(client_->Query({}),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(GetBlock(2), IsOk());
+}
+
+TEST_F(NodeTest, ANodeThatRestartsGoesOn) {
+  Start();
+  ASSERT_THAT(Submit("a"), IsOk());
+  Stop();
+  Start();
+  ASSERT_THAT(Submit("b"), IsOk());
+  EXPECT_THAT(app_.txs(), ElementsAre("a", "b"));
+}
+
+TEST_F(NodeTest, ASubscriberGetsEveryBlockOnce) {
+  Start();
+  ASSERT_THAT(Submit("tx2"), IsOk());
+  v1::SubscribeRequest request;
+  request.set_from_height(1);
+  auto stream = client_->Subscribe(request);
+  for (int height = 3; height <= 10; ++height) {
+    ASSERT_THAT(Submit(absl::StrCat("tx", height)), IsOk());
+  }
+  v1::CommittedBlock block;
+  for (int height = 1; height <= 10; ++height) {
+    ASSERT_TRUE(stream.Read(&block)) << stream.status();
+    EXPECT_EQ(block.block().header().height(), height);
+    EXPECT_EQ(block.results_size(), height == 1 ? 0 : 1);
+  }
+}
+
+TEST_F(NodeTest, ASubscriberFromNowOnGetsTheNextBlock) {
+  Start();
+  ASSERT_THAT(Submit("a"), IsOk());
+  auto stream = client_->Subscribe({});
+  ASSERT_THAT(Submit("b"), IsOk());
+  v1::CommittedBlock block;
+  ASSERT_TRUE(stream.Read(&block));
+  EXPECT_THAT(block.block().txs(), ElementsAre("b"));
+}
+
+TEST_F(NodeTest, ASubscriberOfTheFutureWaits) {
+  Start();
+  v1::SubscribeRequest request;
+  request.set_from_height(3);
+  auto stream = client_->Subscribe(request);
+  ASSERT_THAT(Submit("a"), IsOk());
+  ASSERT_THAT(Submit("b"), IsOk());
+  v1::CommittedBlock block;
+  ASSERT_TRUE(stream.Read(&block));
+  EXPECT_EQ(block.block().header().height(), 3);
+}
+
+TEST_F(NodeTest, ASubscriberOfForgottenBlocksIsTold) {
+  app_.hooks.commit = [](abci::ResponseCommit& answer) {
+    answer.set_retain_height(2);
+  };
+  Start();
+  ASSERT_THAT(Submit("a"), IsOk());
+  v1::SubscribeRequest request;
+  request.set_from_height(1);
+  auto stream = client_->Subscribe(request);
+  v1::CommittedBlock block;
+  EXPECT_FALSE(stream.Read(&block));
+  EXPECT_THAT(stream.status(), StatusIs(absl::StatusCode::kNotFound));
+}
+
+TEST_F(NodeTest, ASlowSubscriberIsServedFromTheStore) {
+  Start();
+  v1::SubscribeRequest request;
+  request.set_from_height(1);
+  auto slow = client_->Subscribe(request);
+  // Far more than a stream buffers.
+  const std::string filler(100'000, 'x');
+  constexpr int kLast = 60;
+  for (int height = 2; height <= kLast; ++height) {
+    ASSERT_THAT(Submit(absl::StrCat(height, filler)), IsOk());
+  }
+  v1::CommittedBlock block;
+  for (int height = 1; height <= kLast; ++height) {
+    ASSERT_TRUE(slow.Read(&block)) << slow.status();
+    EXPECT_EQ(block.block().header().height(), height);
+  }
+}
+
+TEST_F(NodeTest, SubscribersAreToldThatTheNodeStops) {
+  Start();
+  auto stream = client_->Subscribe({});
+  subscriptions_->Stop();
+  v1::CommittedBlock block;
+  EXPECT_FALSE(stream.Read(&block));
+  EXPECT_THAT(stream.status(), StatusIs(absl::StatusCode::kUnavailable,
+                                        HasSubstr("the node stops")));
+}
+
+TEST_F(NodeTest, WhoWaitsForACommitIsToldThatTheNodeStops) {
+  Start();
+  app_.FailBefore("PrepareProposal", absl::InternalError("stuck"));
+  absl::StatusOr<v1::TxResult> result;
+  std::thread client([&] { result = Submit("a"); });
+  Await(v1::AppStatus::STOPPED);
+  node_->Stop(kGenerous);
+  client.join();
+  EXPECT_THAT(result, StatusIs(absl::StatusCode::kUnavailable,
+                               HasSubstr("the node stops")));
+}
+
+}  // namespace
+}  // namespace tandem::node
