@@ -79,8 +79,10 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
 
   // Parses, and has the handler run.
   void Begin(const ByteBuffer& bytes) {
-    ByteBuffer shared(bytes);  // The same bytes, counted: gRPC keeps its own.
-    absl::Status status = FromBytes(&shared, target_.max_message_bytes,
+    // gRPC would keep the bytes until the call ends, but nobody reads them
+    // again: parsing frees them.
+    auto* const own = const_cast<ByteBuffer*>(&bytes);
+    absl::Status status = FromBytes(own, target_.max_message_bytes,
                                     target_.method.path, request_.get());
     if (!status.ok()) return Finish(status, nullptr);
     if (target_.pool == nullptr) return Run();

@@ -167,6 +167,12 @@ class GrpcTransport::Connection {
                        std::optional<absl::Duration> timeout)
       ABSL_LOCKS_EXCLUDED(mu_) {
     const std::string& message = status.error_message();
+    if (IsProtocolError(status)) {
+      is_refused_ = true;
+      return absl::UnavailableError(
+          absl::StrCat(method.path, ": ", options_.peer,
+                       " does not speak gRPC (", message, ")"));
+    }
     switch (status.error_code()) {
       case grpc::StatusCode::UNAVAILABLE:
         is_refused_ = true;
@@ -193,6 +199,14 @@ class GrpcTransport::Connection {
   }
 
  private:
+  // gRPC's own words for a peer that sends no HTTP/2.
+  static bool IsProtocolError(const grpc::Status& status) {
+    return (status.error_code() == grpc::StatusCode::UNKNOWN &&
+            status.error_message() == "Stream removed") ||
+           (status.error_code() == grpc::StatusCode::INTERNAL &&
+            status.error_message() == "Trying to connect an http1.x server");
+  }
+
   absl::Status NotLetInError(const Method& method) const {
     return absl::UnavailableError(absl::StrCat(
         method.path, ": ", options_.peer,
@@ -433,6 +447,7 @@ class GrpcTransport::Stream final
 
   void OnReadDone(bool ok) override ABSL_LOCKS_EXCLUDED(mu_) {
     if (!ok) return LetGo();  // OnDone brings the status, and tells the reader.
+    connection_->SetAnswered();
     Received done;
     {
       MutexLock lock(mu_);
