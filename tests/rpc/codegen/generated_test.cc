@@ -170,7 +170,7 @@ TEST(GeneratedWithoutPackageTest, Works) {
 
 TEST(GeneratedInHidingPackageTest, Works) {
   tests::absl::tandem::google::rpc::HidingHandler handler;
-  InProcessTransport transport({Serve(handler)}, {});
+  InProcessTransport transport({Serve(handler)}, {.workers = 0});
   tests::absl::tandem::google::rpc::HidingClient client(transport);
   EXPECT_THAT(client.Unary({}), StatusIs(::absl::StatusCode::kUnimplemented));
 }
