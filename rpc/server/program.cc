@@ -1,0 +1,121 @@
+#include "rpc/server/program.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "rpc/base/status_macros.h"
+#include "rpc/socket/unix_address.h"
+#include "rpc/socket/unix_listener.h"
+#include "spdlog/sinks/stdout_color_sinks.h"
+#include "spdlog/spdlog.h"
+
+namespace tandem::rpc {
+namespace {
+
+constexpr int kFailed = 1;
+constexpr int kUsage = 2;
+
+absl::StatusOr<mode_t> ParseMode(const std::string& text) {
+  const bool is_octal = text.find_first_not_of("01234567") == std::string::npos;
+  if (is_octal && !text.empty() && text.size() <= 4) {
+    return static_cast<mode_t>(std::stoul(text, nullptr, 8));
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--mode: \"", text, "\" is not an octal number such as 0660"));
+}
+
+// The directory of the default addresses, which nobody has to make by hand.
+absl::Status MakeRunDirectory() {
+  const std::string path = PairDirectory() + "/run";
+  std::error_code error;
+  if (std::filesystem::create_directories(path, error)) {
+    std::filesystem::permissions(path, std::filesystem::perms::owner_all,
+                                 error);
+  }
+  if (!error) return absl::OkStatus();
+  return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot make ", path));
+}
+
+}  // namespace
+
+std::string PairDirectory() {
+  const char* named = std::getenv("TANDEM_DATA");
+  return named != nullptr && *named != '\0' ? named : "tandem-data";
+}
+
+std::string PairAddress(std::string_view role) {
+  return absl::StrCat("unix:", PairDirectory(), "/run/", std::string(role),
+                      ".sock");
+}
+
+ProgramOptions::ProgramOptions(CLI::App& program, std::string role)
+    : program_(program), role_(std::move(role)) {
+  program
+      .add_option("--listen", listen_,
+                  absl::StrCat("Unix socket to listen on (default: run/", role_,
+                               ".sock under $TANDEM_DATA or ./tandem-data)"))
+      ->type_name("ADDR");
+  program
+      .add_option("--data", data_,
+                  absl::StrCat("Directory of the program's own, made when "
+                               "missing (default: ",
+                               role_, " there)"))
+      ->type_name("DIR");
+  program
+      .add_option("--mode", mode_,
+                  "Permissions of the socket file (default: 0600, with --group "
+                  "0660)")
+      ->type_name("OCTAL");
+  program
+      .add_option("--group", group_,
+                  "Group of the socket file, whose members may connect")
+      ->type_name("NAME");
+}
+
+absl::StatusOr<ServerOptions> ProgramOptions::ReadServerOptions() const {
+  ServerOptions options;
+  options.address = listen_;
+  if (program_.count("--listen") == 0) {
+    TANDEM_RETURN_IF_ERROR(MakeRunDirectory());
+    options.address = PairAddress(role_);
+  }
+  TANDEM_RETURN_IF_ERROR(UnixAddress::Parse(options.address).status());
+  if (program_.count("--group") > 0) {
+    TANDEM_ASSIGN_OR_RETURN(const gid_t gid, GroupByName(group_));
+    options.permissions.gid = gid;
+    options.permissions.mode = 0660;
+    options.access.AllowGid(gid);
+  }
+  if (program_.count("--mode") > 0) {
+    TANDEM_ASSIGN_OR_RETURN(options.permissions.mode, ParseMode(mode_));
+  }
+  return options;
+}
+
+absl::StatusOr<std::string> ProgramOptions::ReadDataDirectory() const {
+  if (program_.count("--data") == 0) return PairDirectory() + "/" + role_;
+  if (!data_.empty()) return data_;
+  return absl::InvalidArgumentError("--data: the directory has no name");
+}
+
+int RunProgram(CLI::App& program, int argc, char** argv,
+               const std::function<absl::Status()>& body) {
+  spdlog::set_default_logger(spdlog::stderr_color_mt(program.get_name()));
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return program.exit(error) == 0 ? 0 : kUsage;
+  }
+  const absl::Status status = body();
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "%s: %s\n", program.get_name().c_str(),
+               std::string(status.message()).c_str());
+  return absl::IsInvalidArgument(status) ? kUsage : kFailed;
+}
+
+}  // namespace tandem::rpc
