@@ -17,6 +17,8 @@ source cmake/setup.sh
 usage() { sed -n '2,/^set/ s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
 build=build
+# The second one compiles each public header alone.
+targets=(all all_verify_interface_header_sets)
 options=()
 more_packages=()
 for argument in "$@"; do
@@ -24,6 +26,7 @@ for argument in "$@"; do
     --sanitize=address | --sanitize=thread)
       build+=-${argument#*=}
       options+=("-DTANDEM_SANITIZE=${argument#*=}")
+      targets=(all)
       ;;
     --clang)
       build+=-clang
@@ -45,8 +48,7 @@ done
 install_packages "${more_packages[@]}"
 configure "$build" "${options[@]}"
 echo "== building in $build"
-# The second target compiles each public header alone.
-cmake --build "$build" --target all all_verify_interface_header_sets
+cmake --build "$build" --target "${targets[@]}"
 echo "== testing"
 ctest --test-dir "$build" --parallel "$(nproc)" --output-on-failure \
   --no-tests=error
