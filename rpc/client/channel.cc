@@ -174,6 +174,12 @@ absl::StatusOr<std::unique_ptr<Session>> SocketChannel::OpenSession(
                      " within ", absl::FormatDuration(timeout)));
   }
   if (!connection->is_answered()) return hello->status();
+  {
+    // The server lets us in: calls need not leave it alone any longer.
+    MutexLock lock(mu_);
+    backoff_.Reset();
+    not_before_ = absl::InfinitePast();
+  }
   return std::make_unique<SocketSession>(std::move(connection), *hello);
 }
 

@@ -12,6 +12,7 @@
 #include "gtest/gtest.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
+#include "tests/support/child.h"
 
 namespace tandem::app {
 namespace {
@@ -115,16 +116,21 @@ TEST_F(DataDirectoryTest, InUseIsRefusedUntilItIsFree) {
   EXPECT_THAT(DataDirectory::Open(path()), IsOk());
 }
 
+// Root may write everywhere, so it looks as somebody else.
 TEST_F(DataDirectoryTest, NotOursToWriteIsRefused) {
-  if (::geteuid() == 0) {
-    GTEST_SKIP() << "root may write everywhere; the program's test has the "
-                    "same claim under another uid";
-  }
   MakeDirectory();
-  ASSERT_EQ(::chmod(path().c_str(), 0500), 0);
-  EXPECT_THAT(DataDirectory::Open(path()),
-              StatusIs(absl::StatusCode::kPermissionDenied,
-                       AllOf(HasSubstr("cannot write"), HasSubstr(path()))));
+  ASSERT_EQ(::chmod(std::filesystem::path(path()).parent_path().c_str(), 0711),
+            0);
+  ASSERT_EQ(::chmod(path().c_str(), 0555), 0);
+  const auto is_refused = [this] {
+    EXPECT_THAT(DataDirectory::Open(path()),
+                StatusIs(absl::StatusCode::kPermissionDenied,
+                         AllOf(HasSubstr("cannot write"), HasSubstr(path()))));
+    return HasFailure() ? 1 : 0;
+  };
+  EXPECT_EQ(test::CanBecomeOthers() ? test::RunAs(test::kForeignUid, is_refused)
+                                    : is_refused(),
+            0);
 }
 
 }  // namespace
