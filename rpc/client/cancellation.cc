@@ -43,9 +43,8 @@ void Cancellation::Remove(std::uint64_t key) {
   MutexLock lock(mu_);
   callbacks_.erase(key);
   if (running_on_ == std::this_thread::get_id()) return;
-  mu_.Await([this, key]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return running_ != key;
-  });
+  mu_.Await([this, key]()
+                ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return running_ != key; });
 }
 
 }  // namespace tandem::rpc

@@ -197,7 +197,10 @@ SocketChannel::ConnectionOr SocketChannel::Connected(const Method& method) {
 void SocketChannel::Retire() {
   if (current_ == nullptr) return;
   const bool is_over = current_->transport().is_over();
-  if (!is_over && !current_->transport().is_refused()) return;
+  if (!is_over && !current_->transport().is_refused() &&
+      !current_->has_failed()) {
+    return;
+  }
   if (current_->is_answered()) {
     backoff_.Reset();
   } else if (is_over) {

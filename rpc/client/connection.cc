@@ -49,6 +49,10 @@ bool Connection::is_answered() {
          !absl::IsDeadlineExceeded(hello->status());
 }
 
+bool Connection::has_failed() {
+  return WaitForHello(absl::InfinitePast()) != nullptr && !is_answered();
+}
+
 void Connection::SetHello(absl::StatusOr<v1::HelloReply> hello) {
   if (hello.ok()) transport_->set_hello(*hello);
   MutexLock lock(mu_);

@@ -49,6 +49,10 @@ class Connection {
   // it: so it let us in.
   bool is_answered() ABSL_LOCKS_EXCLUDED(mu_);
 
+  // True once Hello has ended without an answer: whether the server ever says
+  // anything on this connection is unknown.
+  bool has_failed() ABSL_LOCKS_EXCLUDED(mu_);
+
  private:
   explicit Connection(std::unique_ptr<GrpcTransport> transport)
       : transport_(std::move(transport)) {}

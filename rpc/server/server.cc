@@ -225,7 +225,7 @@ class SocketServer final : public Server {
 
   ~SocketServer() override { Stop(absl::ZeroDuration()); }
 
-  void Stop(absl::Duration timeout) override ABSL_LOCKS_EXCLUDED(mu_);
+  bool Stop(absl::Duration timeout) override ABSL_LOCKS_EXCLUDED(mu_);
   const std::string& address() const override { return address_; }
   const std::string& instance_id() const override { return instance_id_; }
 
@@ -241,7 +241,7 @@ class SocketServer final : public Server {
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
 };
 
-void SocketServer::Stop(absl::Duration timeout) {
+bool SocketServer::Stop(absl::Duration timeout) {
   // gRPC's clocks know no infinity.
   const absl::Time deadline =
       absl::Now() + std::min(timeout, absl::Hours(24 * 365));
@@ -257,11 +257,12 @@ void SocketServer::Stop(absl::Duration timeout) {
       }).detach();
     }
   }
-  if (stopped_->Wait(deadline + kGrace)) return;
+  if (stopped_->Wait(deadline + kGrace)) return true;
   spdlog::error(
       "{}: a handler does not end though its call was cancelled; it is left "
       "behind, and its service must not be destroyed",
       address_);
+  return false;
 }
 
 }  // namespace
@@ -287,8 +288,11 @@ absl::Status Server::RunUntilSignal(absl::Duration timeout) {
   TANDEM_ASSIGN_OR_RETURN(const std::unique_ptr<Termination> signal,
                           Termination::Create());
   signal->Wait(absl::InfiniteDuration());
-  Stop(timeout);
-  return absl::OkStatus();
+  if (Stop(timeout)) return absl::OkStatus();
+  return absl::DeadlineExceededError(
+      absl::StrCat(address(),
+                   ": a handler does not end: end the process, and do not "
+                   "destroy its service"));
 }
 
 }  // namespace tandem::rpc

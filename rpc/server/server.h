@@ -66,11 +66,13 @@ class Server {
   // Refuses new connections and calls, removes the socket, waits for calls in
   // flight for at most `timeout`, then cancels them, and gives their handlers a
   // second to end. A later call waits for the first, within its own timeout.
-  virtual void Stop(absl::Duration timeout) = 0;
+  // False: a handler goes on all the same, and is left behind. Then its service
+  // must not be destroyed: end the process (std::_Exit).
+  virtual bool Stop(absl::Duration timeout) = 0;
 
   // Waits for SIGTERM or SIGINT, then stops as Stop() does. For programs with
   // one server and nothing else to stop; others use Termination. Errors: those
-  // of Termination::Create().
+  // of Termination::Create(); kDeadlineExceeded where Stop() says false.
   absl::Status RunUntilSignal(absl::Duration timeout);
 
   // Where clients connect, such as "unix:/run/kv/kv.sock".

@@ -462,6 +462,20 @@ TEST_F(ChannelToProcessTest, AServerThatStandsStillCostsTheTimeoutAndNoMore) {
   EXPECT_THAT(Echo(), IsOk());
 }
 
+// Hello gives up after the default timeout; the connection is then as good as
+// none, though nobody closed it.
+TEST_F(ChannelToProcessTest, AServerThatStoodStillTooLongForHelloIsFoundAgain) {
+  ASSERT_THAT(pair_.Suspend(), IsOk());
+  auto fresh = *Channel::Connect(pair_.address());
+  EXPECT_THAT(ProbeClient(*fresh).Echo(
+                  {}, {.timeout = kDefaultCallTimeout + absl::Seconds(1)}),
+              StatusIs(absl::StatusCode::kDeadlineExceeded));
+  ASSERT_THAT(pair_.Resume(), IsOk());
+  EXPECT_THAT(ProbeClient(*fresh).Echo(
+                  {}, {.timeout = absl::Seconds(5), .wait_for_ready = true}),
+              IsOk());
+}
+
 TEST_F(ChannelToProcessTest,
        ATerminatedServerRemovesItsSocketAndExitsWithZero) {
   ASSERT_THAT(Echo(), IsOk());
