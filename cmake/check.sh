@@ -50,5 +50,13 @@ configure "$build" "${options[@]}"
 echo "== building in $build"
 cmake --build "$build" --target "${targets[@]}"
 echo "== testing"
+result=0
 ctest --test-dir "$build" --parallel "$(nproc)" --output-on-failure \
-  --no-tests=error
+  --no-tests=error || result=$?
+# Why tests were skipped, and what to install: ctest keeps it to itself.
+log=$build/Testing/Temporary/LastTest.log
+if grep -q ': Skipped$' "$log"; then
+  echo "== SKIPPED, so not tested:"
+  grep -A1 ': Skipped$' "$log" | grep -vE ': Skipped$|^--$' | sort | uniq -c
+fi
+exit "$result"

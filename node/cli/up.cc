@@ -74,6 +74,10 @@ UpCommand::UpCommand(CLI::App& program)
                   "CometBFT genesis.json of a new chain (default: one is made)")
       ->type_name("FILE");
   app()
+      .add_option("--validator-key", validator_key_,
+                  "CometBFT priv_validator_key.json (default: one is made)")
+      ->type_name("FILE");
+  app()
       .add_option("--start-timeout", start_seconds_,
                   "How long both may take to be ready, in seconds")
       ->check(CLI::Range(0.1, 86400.0))
@@ -112,6 +116,9 @@ absl::Status UpCommand::StartBoth() {
       node,           "--app",  addresses.app,          "--listen",
       addresses.node, "--data", directory_->node_data()};
   if (!genesis_.empty()) argv.insert(argv.end(), {"--genesis", genesis_});
+  if (!validator_key_.empty()) {
+    argv.insert(argv.end(), {"--validator-key", validator_key_});
+  }
   TANDEM_ASSIGN_OR_RETURN(node_, ChildProcess::Start(std::move(argv)));
   return absl::OkStatus();
 }

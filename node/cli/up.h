@@ -43,6 +43,7 @@ class UpCommand final : public Command {
 
   std::string data_;
   std::string genesis_;
+  std::string validator_key_;
   double start_seconds_ = 300;
   bool is_json_ = false;
 

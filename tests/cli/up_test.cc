@@ -167,6 +167,8 @@ TEST(UpTest, AFileInThePlaceOfTheDirectoryIsNamed) {
 TEST(UpTest, AChildThatRefusesItsDataIsReported) {
   Cli cli;
   ASSERT_EQ(cli.Run({"up", "--genesis", cli.File("none.json")}).status, 1);
+  EXPECT_EQ(cli.Run({"up", "--validator-key", cli.File("none.json")}).status,
+            1);
   const Outcome outcome = cli.Run({"up", "--genesis", cli.File("none.json")});
   EXPECT_THAT(outcome.err, HasSubstr("tandem-node"));
   EXPECT_THAT(outcome.err, HasSubstr("none.json"));
