@@ -61,11 +61,12 @@ absl::Status CheckKeyTypes(const ConsensusParams& params) {
         "consensus parameter validator.pub_key_types is empty");
   }
   for (const auto& type : params.validator().pub_key_types()) {
-    if (type == "ed25519") return absl::OkStatus();
+    if (type == "ed25519") continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("consensus parameter validator.pub_key_types holds \"",
+                     type, "\"; \"ed25519\" is the only type supported"));
   }
-  return absl::InvalidArgumentError(
-      "consensus parameter validator.pub_key_types does not hold \"ed25519\", "
-      "the only type supported");
+  return absl::OkStatus();
 }
 
 }  // namespace

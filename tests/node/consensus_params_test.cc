@@ -74,6 +74,8 @@ TEST(ConsensusParamsTest, UpdatesAgainstTheRulesAreRefused) {
   refused(
       [](P& p) { p.mutable_validator()->set_pub_key_types(0, "secp256k1"); },
       "only type supported");
+  refused([](P& p) { p.mutable_validator()->add_pub_key_types("secp256k1"); },
+          "holds \"secp256k1\"");
   refused([](P& p) { p.mutable_abci()->set_vote_extensions_enable_height(9); },
           "vote_extensions_enable_height is 9");
 }
