@@ -40,41 +40,56 @@ absl::StatusOr<Response> Named(std::string_view call,
 AppConnection::AppConnection(std::unique_ptr<rpc::Session> session)
     : session_(std::move(session)), client_(*session_) {}
 
+// No code of the application's is kept: it could be taken for one of ours.
+template <typename Response>
+absl::StatusOr<Response> AppConnection::Judged(
+    std::string_view call, absl::StatusOr<Response> answer) const {
+  if (answer.ok()) return answer;
+  const absl::Status why = Named(call, std::move(answer)).status();
+  if (absl::IsUnavailable(why) || absl::IsCancelled(why)) {
+    session_->WaitOver(kPartingTime);
+  }
+  if (session_->is_over()) return absl::UnavailableError(why.message());
+  if (absl::IsDeadlineExceeded(why)) return why;
+  return absl::FailedPreconditionError(absl::StrCat(
+      why.message(), " (", absl::StatusCodeToString(why.code()), ")"));
+}
+
 absl::StatusOr<ResponseInfo> AppConnection::Info() {
   tendermint::abci::RequestInfo request;
   request.set_version(std::string(rpc::FrameworkVersion()));
   request.set_block_version(kBlockProtocol);
   request.set_p2p_version(kPeerProtocol);
   request.set_abci_version(kAbciVersion);
-  return Named("Info", client_.Info(request, {.timeout = kInfoTimeout}));
+  return Judged("Info", client_.Info(request, {.timeout = kInfoTimeout}));
 }
 
 absl::StatusOr<ResponseInitChain> AppConnection::InitChain(
     const tendermint::abci::RequestInitChain& request) {
-  return Named("InitChain",
-               client_.InitChain(request, {.timeout = kInitChainTimeout}));
+  return Judged("InitChain",
+                client_.InitChain(request, {.timeout = kInitChainTimeout}));
 }
 
 absl::StatusOr<ResponsePrepareProposal> AppConnection::PrepareProposal(
     const tendermint::abci::RequestPrepareProposal& request) {
-  return Named("PrepareProposal",
-               client_.PrepareProposal(request, {.timeout = kProposalTimeout}));
+  return Judged("PrepareProposal", client_.PrepareProposal(
+                                       request, {.timeout = kProposalTimeout}));
 }
 
 absl::StatusOr<ResponseProcessProposal> AppConnection::ProcessProposal(
     const tendermint::abci::RequestProcessProposal& request) {
-  return Named("ProcessProposal",
-               client_.ProcessProposal(request, {.timeout = kProposalTimeout}));
+  return Judged("ProcessProposal", client_.ProcessProposal(
+                                       request, {.timeout = kProposalTimeout}));
 }
 
 absl::StatusOr<ResponseFinalizeBlock> AppConnection::FinalizeBlock(
     const tendermint::abci::RequestFinalizeBlock& request) {
-  return Named("FinalizeBlock",
-               client_.FinalizeBlock(request, {.timeout = kFinalizeTimeout}));
+  return Judged("FinalizeBlock",
+                client_.FinalizeBlock(request, {.timeout = kFinalizeTimeout}));
 }
 
 absl::StatusOr<ResponseCommit> AppConnection::Commit() {
-  return Named("Commit", client_.Commit({}, {.timeout = kCommitTimeout}));
+  return Judged("Commit", client_.Commit({}, {.timeout = kCommitTimeout}));
 }
 
 void AppConnection::CheckTx(const tendermint::abci::RequestCheckTx& request,

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -26,6 +27,10 @@ inline constexpr absl::Duration kFinalizeTimeout = absl::Minutes(10);
 inline constexpr absl::Duration kCommitTimeout = absl::Minutes(10);
 inline constexpr absl::Duration kCheckTxTimeout = absl::Seconds(10);
 inline constexpr absl::Duration kQueryTimeout = absl::Seconds(10);
+// A server that stops refuses calls before its connections end: a call that
+// failed as if it were away is taken for refused when it is there after so
+// long.
+inline constexpr absl::Duration kPartingTime = absl::Seconds(2);
 
 // Connects to the application once and says Hello, within a time. How it does
 // so is the wire's affair. Errors as rpc::Channel::OpenSession.
@@ -40,8 +45,14 @@ using AppDialer = std::function<absl::StatusOr<std::unique_ptr<rpc::Session>>(
 // once. No CheckTx is in flight while a block is executed: Mempool sees to
 // that.
 //
-// Errors of all calls, with the call's name in front: those of rpc::Transport,
-// and what the application refuses with.
+// Errors, with the call's name in front. Of consensus calls:
+//   kUnavailable         the connection ended
+//   kDeadlineExceeded    the application took too long
+//   kFailedPrecondition  all else that a call over a live connection fails
+//   with,
+//                        named in the message: mostly the application refused
+// Of CheckTx and Query: those of rpc::Transport, and what the application
+// refuses with.
 // Lifecycle: destroy after every CheckTx and Query has ended; Close() makes
 // them. Thread safety: thread-safe.
 class AppConnection {
@@ -85,6 +96,11 @@ class AppConnection {
   void Close() { session_->Close(); }
 
  private:
+  // What a consensus call's `answer` means, when it is an error.
+  template <typename Response>
+  absl::StatusOr<Response> Judged(std::string_view call,
+                                  absl::StatusOr<Response> answer) const;
+
   const std::unique_ptr<rpc::Session> session_;
   tendermint::abci::ABCIClient client_;
 };

@@ -302,7 +302,12 @@ absl::StatusOr<ResponseFinalizeBlock> Executor::Finalize(
   TANDEM_RETURN_IF_ERROR(CheckFinalized(block, answer));
   const std::int64_t height = block.header().height();
   const auto saved = store_.LoadResponse(height);
-  if (absl::IsNotFound(saved.status())) return answer;
+  if (absl::IsNotFound(saved.status())) {
+    if (height > state_.height()) return answer;
+    return absl::DataLossError(absl::StrCat(
+        "the block store is broken: it has no response to the committed block ",
+        height));
+  }
   TANDEM_RETURN_IF_ERROR(saved.status());
   TANDEM_RETURN_IF_ERROR(CheckRepeated(height, *saved, answer));
   return answer;

@@ -94,7 +94,8 @@ class Executor {
            const ValidatorKey& key, OnCommitted on_committed);
 
   absl::StatusOr<v1::Block> Propose(AppConnection& app);
-  // FinalizeBlock, compared with the response that is saved, if one is.
+  // FinalizeBlock, compared with the response that is saved; only that to a
+  // block after the state may be missing.
   absl::StatusOr<tendermint::abci::ResponseFinalizeBlock> Finalize(
       AppConnection& app, const v1::Block& block);
   absl::Status SaveAndTell(ChainState next, v1::Block block,

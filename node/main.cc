@@ -127,7 +127,8 @@ absl::Status ServeUntilStopped(const Arguments& arguments,
                             {.server_uid = arguments.app_uid,
                              .max_message_bytes = kMaxAppMessage}));
   TANDEM_ASSIGN_OR_RETURN(const store::ChainState state, store->LoadState());
-  Subscriptions subscriptions(*store, state.height());
+  Subscriptions subscriptions(*store, state.height(),
+                              data.genesis().initial_height);
   absl::Status fatal;
   TANDEM_ASSIGN_OR_RETURN(
       std::unique_ptr<Node> node,

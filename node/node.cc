@@ -43,6 +43,7 @@ absl::StatusOr<std::unique_ptr<Node>> Node::Start(Options options,
   TANDEM_ASSIGN_OR_RETURN(node->executor_,
                           Executor::Create(store, *node->mempool_, genesis, key,
                                            node->options_.on_committed));
+  MutexLock lock(node->join_mu_);
   node->engine_ = std::thread([engine = node.get()] { engine->Run(); });
   return node;
 }
@@ -61,7 +62,10 @@ void Node::Stop(absl::Duration timeout) {
     if (!is_done) to_cut = connection_;
   }
   if (to_cut != nullptr) to_cut->Close();
-  if (engine_.joinable()) engine_.join();
+  {
+    MutexLock lock(join_mu_);
+    if (engine_.joinable()) engine_.join();
+  }
   mempool_->Clear(absl::UnavailableError("the node stops"));
 }
 
@@ -121,6 +125,8 @@ absl::Status Node::Drive(std::shared_ptr<AppConnection> connection) {
   AppConnection& app = *connection;
   {
     MutexLock lock(mu_);
+    // Stop() has found no connection to cut.
+    if (is_stopping_) return absl::UnavailableError("the node stops");
     connection_ = connection;
   }
   std::thread watcher([this, &app] {
@@ -137,11 +143,11 @@ absl::Status Node::Drive(std::shared_ptr<AppConnection> connection) {
   }
   if (absl::IsDataLoss(end)) {
     SetAppState(v1::AppStatus::STOPPED, std::string(end.message()));
-  } else if (!end.ok() && !absl::IsUnavailable(end) && !app.is_over()) {
-    Endure(app, end);
-  }
-  if (end.ok() || app.is_over()) {
-    end = absl::UnavailableError("its connection ended");
+  } else {
+    if (!end.ok() && !app.is_over()) Endure(app, end);
+    if (end.ok() || app.is_over()) {
+      end = absl::UnavailableError("its connection ended");
+    }
   }
   {
     MutexLock lock(mu_);

@@ -60,8 +60,9 @@ class Node {
   ~Node();
 
   // Ends everything: waits for the block in work, at most `timeout`, then cuts
-  // the connection; refuses what is in the mempool. Idempotent.
-  void Stop(absl::Duration timeout) ABSL_LOCKS_EXCLUDED(mu_);
+  // the connection; refuses what is in the mempool. Idempotent; who comes
+  // second waits too.
+  void Stop(absl::Duration timeout) ABSL_LOCKS_EXCLUDED(join_mu_, mu_);
 
   Mempool& mempool() { return *mempool_; }
   Executor::Tip tip() const { return executor_->tip(); }
@@ -117,7 +118,10 @@ class Node {
   int queries_ ABSL_GUARDED_BY(mu_) = 0;
 
   bool has_said_away_ = false;  // the engine's thread alone
-  std::thread engine_;
+
+  // Held while the engine is waited for, which never takes it; before mu_.
+  rpc::Mutex join_mu_;
+  std::thread engine_ ABSL_GUARDED_BY(join_mu_);
 };
 
 }  // namespace tandem::node

@@ -103,10 +103,8 @@ absl::Status CheckAppHash(const ResponseInfo& info, const Heights& at,
       ": check that both data directories belong together"));
 }
 
-}  // namespace
-
-absl::Status Recover(AppConnection& app, const ResponseInfo& info,
-                     BlockStore& store, Executor& executor) {
+absl::Status RecoverFrom(const ResponseInfo& info, AppConnection& app,
+                         BlockStore& store, Executor& executor) {
   TANDEM_ASSIGN_OR_RETURN(const std::int64_t last, store.LastHeight());
   const Heights at{.app = info.last_block_height(),
                    .store = last,
@@ -140,6 +138,19 @@ absl::Status Recover(AppConnection& app, const ResponseInfo& info,
   }
   spdlog::info("Block {} was not finished: applying it.", at.store);
   return executor.ApplySaved(app, std::move(block));
+}
+
+}  // namespace
+
+absl::Status Recover(AppConnection& app, const ResponseInfo& info,
+                     BlockStore& store, Executor& executor) {
+  const absl::Status status = RecoverFrom(info, app, store, executor);
+  if (!absl::IsFailedPrecondition(status)) return status;
+  TANDEM_ASSIGN_OR_RETURN(const ResponseInfo now, app.Info());
+  if (now.last_block_height() == info.last_block_height()) return status;
+  spdlog::info("The application moved from height {} to {}: comparing again.",
+               info.last_block_height(), now.last_block_height());
+  return RecoverFrom(now, app, store, executor);
 }
 
 }  // namespace tandem::node

@@ -23,6 +23,10 @@ namespace tandem::node {
 //                       it already
 // and checks at each step that the application's hash is the chain's.
 //
+// The application may still be at work on a Commit that a node asked for which
+// is gone: where they do not belong together, and Info then says another
+// height, all is compared once more.
+//
 // Errors: those of Executor, and kFailedPrecondition when node and application
 // do not belong together:
 //   A > S               the application is ahead of the node

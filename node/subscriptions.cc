@@ -1,5 +1,7 @@
 #include "node/subscriptions.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "node/block.h"
 #include "rpc/base/status_macros.h"
@@ -21,8 +23,11 @@ absl::StatusOr<v1::CommittedBlock> LoadCommitted(BlockStore& store,
   return MakeCommitted(*std::move(block), std::move(response));
 }
 
-Subscriptions::Subscriptions(BlockStore& store, std::int64_t last)
-    : store_(store), last_(last), feeder_([this] { Feed(); }) {}
+Subscriptions::Subscriptions(BlockStore& store, std::int64_t last,
+                             std::int64_t initial)
+    : store_(store),
+      last_(std::max(last, initial - 1)),
+      feeder_([this] { Feed(); }) {}
 
 Subscriptions::~Subscriptions() { Stop(); }
 
@@ -120,7 +125,10 @@ bool Subscriptions::Send(const std::shared_ptr<Subscriber>& subscriber) {
     ++subscriber->next;
     return true;
   }
-  if (!absl::IsResourceExhausted(status)) return false;
+  if (!absl::IsResourceExhausted(status)) {
+    subscriber->out.Finish(status);
+    return false;
+  }
   {
     MutexLock lock(mu_);
     subscriber->has_room = false;

@@ -29,9 +29,9 @@ namespace tandem::node {
 // Thread safety: thread-safe.
 class Subscriptions {
  public:
-  // `last` is the last committed block's height. `store` must outlive the
-  // object.
-  Subscriptions(BlockStore& store, std::int64_t last);
+  // `last` is the last committed block's height, 0 before the first, whose
+  // height is `initial`. `store` must outlive the object.
+  Subscriptions(BlockStore& store, std::int64_t last, std::int64_t initial);
   ~Subscriptions();
 
   // Takes the next committed block.

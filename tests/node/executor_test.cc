@@ -125,8 +125,9 @@ TEST_F(ExecutorTest, ClientsAreToldAfterTheStateIsSaved) {
   world_.StartChain();
   const auto outcomes = world_.Submit({"a"});
   world_.app.FailBefore("Commit", absl::InternalError("disk"));
-  EXPECT_THAT(world_.MakeBlock(), StatusIs(absl::StatusCode::kInternal,
-                                           HasSubstr("Commit failed")));
+  EXPECT_THAT(world_.MakeBlock(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("Commit failed: disk (INTERNAL)")));
   EXPECT_THAT(outcomes->All(), ElementsAre("0 checked 0"));
   world_.Connect();
   ASSERT_THAT(world_.Recover(), IsOk());

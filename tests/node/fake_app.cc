@@ -34,13 +34,24 @@ void FakeApp::FailAfter(const std::string& call, absl::Status with) {
 absl::Status FakeApp::Enter(const std::string& call,
                             const std::string& details) {
   trace_.push_back(absl::StrCat(call, details.empty() ? "" : " ", details));
-  const auto planned = fail_before_.extract(call);
-  return planned.empty() ? absl::OkStatus() : planned.mapped();
+  return Take(fail_before_, call);
 }
 
 absl::Status FakeApp::Leave(const std::string& call) {
-  const auto planned = fail_after_.extract(call);
-  return planned.empty() ? absl::OkStatus() : planned.mapped();
+  return Take(fail_after_, call);
+}
+
+absl::Status FakeApp::Take(std::map<std::string, absl::Status>& planned,
+                           const std::string& call) {
+  const auto taken = planned.extract(call);
+  if (taken.empty()) return absl::OkStatus();
+  if (taken.mapped() == kLost) break_();
+  return taken.mapped();
+}
+
+void FakeApp::SetBreak(std::function<void()> break_off) {
+  MutexLock lock(mu_);
+  break_ = std::move(break_off);
 }
 
 void FakeApp::Restart() {
@@ -226,6 +237,7 @@ FakeSession::FakeSession(FakeApp& app, int workers)
       transport_({Serve(app)}, {.workers = workers}) {
   hello_->set_instance_id("fake-instance");
   hello_->set_framework_version("9.9.9");
+  app.SetBreak([this] { Close(); });
 }
 
 void FakeSession::Start(rpc::ClientCall* call,

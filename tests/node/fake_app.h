@@ -22,6 +22,10 @@
 
 namespace tandem::node {
 
+// A planned failure with this breaks the connection.
+inline const absl::Status kLost =
+    absl::UnavailableError("the connection broke");
+
 // Its state is a number of transactions; its app hash covers them all, in
 // order. What Commit has made durable survives Restart(); all else is gone
 // then.
@@ -47,6 +51,9 @@ class FakeApp final : public tendermint::abci::ABCIHandler {
   // anything, or after it did everything.
   void FailBefore(const std::string& call, absl::Status with);
   void FailAfter(const std::string& call, absl::Status with);
+
+  // How kLost breaks the connection; the latest holds.
+  void SetBreak(std::function<void()> break_off) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Drops what is not committed.
   void Restart() ABSL_LOCKS_EXCLUDED(mu_);
@@ -101,11 +108,15 @@ class FakeApp final : public tendermint::abci::ABCIHandler {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Leave(const std::string& call)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The failure that is planned for `call`, which it carries out.
+  absl::Status Take(std::map<std::string, absl::Status>& planned,
+                    const std::string& call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   mutable rpc::Mutex mu_;
   State committed_ ABSL_GUARDED_BY(mu_);
   State staged_ ABSL_GUARDED_BY(mu_);
   std::vector<std::string> trace_ ABSL_GUARDED_BY(mu_);
+  std::function<void()> break_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, absl::Status> fail_before_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, absl::Status> fail_after_ ABSL_GUARDED_BY(mu_);
   tendermint::abci::RequestInitChain last_init_chain_ ABSL_GUARDED_BY(mu_);

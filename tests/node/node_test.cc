@@ -2,6 +2,11 @@
 // application that comes, goes and misbehaves.
 #include "node/node.h"
 
+#include <atomic>
+#include <functional>
+#include <future>
+#include <thread>
+
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -47,8 +52,8 @@ class NodeTest : public ::testing::Test {
 
   void Launch() {
     store_ = *BlockStore::Open(dir_.File("blocks"));
-    subscriptions_ =
-        std::make_unique<Subscriptions>(*store_, store_->LoadState()->height());
+    subscriptions_ = std::make_unique<Subscriptions>(
+        *store_, store_->LoadState()->height(), genesis_.initial_height);
     auto node = Node::Start(
         {.dial = [this](absl::Duration) { return Dial(); },
          .app_address = "unix:/app.sock",
@@ -56,7 +61,8 @@ class NodeTest : public ::testing::Test {
          .on_committed =
              [this](std::shared_ptr<const v1::CommittedBlock> block) {
                subscriptions_->Publish(std::move(block));
-             }},
+             },
+         .on_fatal = [this](const absl::Status&) { is_broken_ = true; }},
         *store_, genesis_, *key_);
     ASSERT_THAT(node, IsOk());
     node_ = *std::move(node);
@@ -75,12 +81,17 @@ class NodeTest : public ::testing::Test {
     client_.reset();
     transport_.reset();
     service_.reset();
+    {
+      rpc::MutexLock lock(mu_);
+      session_ = nullptr;
+    }
     node_.reset();
     subscriptions_.reset();
     store_.reset();
   }
 
   absl::StatusOr<std::unique_ptr<rpc::Session>> Dial() {
+    if (on_dial_) on_dial_();
     rpc::MutexLock lock(mu_);
     if (!app_is_there_) {
       return absl::UnavailableError("nobody listens on /app.sock");
@@ -147,6 +158,8 @@ class NodeTest : public ::testing::Test {
   Genesis genesis_;
   bool empty_blocks_ = false;
   int timeout_seconds_ = 20;
+  std::function<void()> on_dial_;
+  std::atomic<bool> is_broken_ = false;  // the node gave up its store
 
   rpc::Mutex mu_;
   bool app_is_there_ ABSL_GUARDED_BY(mu_) = true;
@@ -354,7 +367,7 @@ TEST_F(NodeTest, AnApplicationThatLostItsStateIsGivenTheChainAgain) {
 
 TEST_F(NodeTest, AnApplicationThatDiesInABlockLosesNothing) {
   Start();
-  app_.FailAfter("FinalizeBlock", absl::UnavailableError("killed"));
+  app_.FailAfter("FinalizeBlock", kLost);
   EXPECT_THAT(Submit("a"), IsOk());
   EXPECT_THAT(app_.txs(), ElementsAre("a"));
 }
@@ -383,6 +396,52 @@ TEST_F(NodeTest, NonsenseStopsBlocksButNotReads) {
   StartApp();
   Await(v1::AppStatus::RUNNING, 3);
   EXPECT_THAT(app_.txs(), ElementsAre("a", "b"));
+}
+
+// An application's code is no code of ours: its DATA_LOSS is not that of the
+// node's store, its UNAVAILABLE not the end of the connection.
+TEST_F(NodeTest, AnErrorOfTheApplicationOverALiveConnectionStopsBlocksAlone) {
+  for (const absl::Status& error :
+       {absl::DataLossError("bad disk"), absl::UnavailableError("bad disk"),
+        absl::InternalError("bad disk")}) {
+    for (const char* call : {"Info", "FinalizeBlock"}) {
+      SCOPED_TRACE(absl::StrCat(call, ": ", error.ToString()));
+      KillApp();
+      app_.Wipe();
+      app_.FailBefore(call, error);
+      StartApp();
+      Launch();
+      const v1::StatusReply status = Await(v1::AppStatus::STOPPED);
+      EXPECT_THAT(status.app().reason(),
+                  AllOf(HasSubstr(absl::StrCat(call, " failed: bad disk")),
+                        HasSubstr(absl::StatusCodeToString(error.code()))));
+      EXPECT_THAT(Submit("a"), StatusIs(absl::StatusCode::kFailedPrecondition));
+      // Restarted, it is driven again.
+      KillApp();
+      StartApp();
+      Await(v1::AppStatus::RUNNING, 1);
+      EXPECT_FALSE(is_broken_);
+      Stop();
+    }
+  }
+}
+
+TEST_F(NodeTest, AStoreThatFailsIsFatalThoughTheConnectionEndsToo) {
+  Start();
+  store::ChainState state = *store_->LoadState();
+  state.set_height(7);
+  ASSERT_THAT(store_->SaveState(state, 1), IsOk());
+  Stop();
+  app_.hooks.info = [this](abci::ResponseInfo&) {
+    rpc::MutexLock lock(mu_);
+    session_->Close();
+  };
+  Launch();
+  const absl::Time limit = absl::Now() + kGenerous;
+  while (!is_broken_ && absl::Now() < limit) {
+    absl::SleepFor(absl::Milliseconds(2));
+  }
+  EXPECT_TRUE(is_broken_);
 }
 
 TEST_F(NodeTest, AnApplicationOfAnotherChainIsRefused) {
@@ -438,6 +497,17 @@ TEST_F(NodeTest, ASubscriberFromNowOnGetsTheNextBlock) {
   EXPECT_THAT(block.block().txs(), ElementsAre("b"));
 }
 
+TEST_F(NodeTest, ASubscriberBeforeAHighFirstBlockGetsIt) {
+  genesis_.initial_height = 50;
+  KillApp();
+  Launch();
+  auto stream = client_->Subscribe({});
+  StartApp();
+  v1::CommittedBlock block;
+  ASSERT_TRUE(stream.Read(&block)) << stream.status();
+  EXPECT_EQ(block.block().header().height(), 50);
+}
+
 TEST_F(NodeTest, ASubscriberOfTheFutureWaits) {
   Start();
   v1::SubscribeRequest request;
@@ -490,6 +560,41 @@ TEST_F(NodeTest, SubscribersAreToldThatTheNodeStops) {
   EXPECT_FALSE(stream.Read(&block));
   EXPECT_THAT(stream.status(), StatusIs(absl::StatusCode::kUnavailable,
                                         HasSubstr("the node stops")));
+}
+
+TEST_F(NodeTest, StoppingWhileItConnectsLeavesNoCallInFlight) {
+  std::promise<void> dials;
+  std::promise<void> stops;
+  on_dial_ = [&] {
+    dials.set_value();
+    stops.get_future().wait();
+  };
+  bool is_cut = true;
+  app_.hooks.info = [&](abci::ResponseInfo&) {
+    FakeSession* session = nullptr;
+    {
+      rpc::MutexLock lock(mu_);
+      session = session_;
+    }
+    is_cut = session->WaitOver(kGenerous);
+  };
+  Launch();
+  dials.get_future().wait();
+  std::thread stopper([this] { node_->Stop(absl::ZeroDuration()); });
+  // No harm if Stop() comes later: then it finds the connection.
+  absl::SleepFor(absl::Milliseconds(100));
+  stops.set_value();
+  stopper.join();
+  EXPECT_TRUE(is_cut);
+}
+
+TEST_F(NodeTest, ManyMayStopIt) {
+  Start();
+  std::vector<std::thread> stoppers;
+  for (int i = 0; i < 8; ++i) {
+    stoppers.emplace_back([this] { node_->Stop(kGenerous); });
+  }
+  for (std::thread& stopper : stoppers) stopper.join();
 }
 
 TEST_F(NodeTest, WhoWaitsForACommitIsToldThatTheNodeStops) {

@@ -1,5 +1,7 @@
 #include "node/recovery.h"
 
+#include <utility>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "rpc/testing/status_matchers.h"
@@ -16,8 +18,6 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 namespace abci = tendermint::abci;
-
-const absl::Status kLost = absl::UnavailableError("the connection broke");
 
 class RecoveryTest : public ::testing::Test {
  protected:
@@ -276,7 +276,7 @@ TEST_F(RecoveryTest, AnApplicationThatIsAheadIsRefused) {
   ExpectConflict(
       "ahead of the node: it is at height 9, the node's last block "
       "is 3");
-  EXPECT_THAT(world_.app.Trace(), ElementsAre("Info"));
+  EXPECT_THAT(world_.app.Trace(), ElementsAre("Info", "Info"));
 }
 
 TEST_F(RecoveryTest, AnApplicationWithBlocksIsRefusedByAnEmptyNode) {
@@ -310,7 +310,7 @@ TEST_F(RecoveryTest, AnotherChainsApplicationIsRefusedAtALowerHeight) {
     info.set_last_block_app_hash("other");
   };
   ExpectConflict("not that of this chain (golden)");
-  EXPECT_THAT(world_.app.Trace(), ElementsAre("Info"));
+  EXPECT_THAT(world_.app.Trace(), ElementsAre("Info", "Info"));
 }
 
 TEST_F(RecoveryTest, AnotherChainsApplicationIsRefusedAfterALostCommit) {
@@ -395,10 +395,43 @@ TEST_F(RecoveryTest, AStoreWithoutTheBlocksOfItsStateIsBroken) {
   EXPECT_THAT(RestartNode(), StatusIs(absl::StatusCode::kDataLoss));
 }
 
+TEST_F(RecoveryTest, ACommittedBlockWithoutItsResponseIsABrokenStore) {
+  world_.Submit({"c"});
+  world_.app.FailBefore("FinalizeBlock", kLost);
+  ASSERT_THAT(world_.MakeBlock(), StatusIs(absl::StatusCode::kUnavailable));
+  store::ChainState state = world_.executor->state();
+  state.set_height(4);
+  ASSERT_THAT(world_.store->SaveState(state, 1), IsOk());
+  world_.app.Wipe();
+  EXPECT_THAT(RestartNode(), StatusIs(absl::StatusCode::kDataLoss,
+                                      HasSubstr("committed block 4")));
+}
+
+// A node was killed while the application committed, and the next one asked
+// Info before that was done.
+TEST_F(RecoveryTest, ACommitThatEndsDuringRecoveryIsNoticed) {
+  world_.Submit({"c"});
+  world_.app.FailAfter("Commit", kLost);
+  ASSERT_THAT(world_.MakeBlock(), StatusIs(absl::StatusCode::kUnavailable));
+  world_.app.hooks.info = [hash = world_.executor->state().app_hash(),
+                           is_first = true](abci::ResponseInfo& info) mutable {
+    if (!std::exchange(is_first, false)) return;
+    info.set_last_block_height(3);
+    info.set_last_block_app_hash(hash);
+  };
+  world_.app.ClearTrace();
+  ASSERT_THAT(RestartNode(), IsOk());
+  EXPECT_THAT(world_.app.Trace(),
+              ElementsAre("Info", "FinalizeBlock 4 c", "Info"));
+  world_.Commit({"d"});
+  EXPECT_THAT(world_.app.txs(), ElementsAre("a", "b", "c", "d"));
+}
+
 TEST_F(RecoveryTest, AnInfoThatFailsIsNamed) {
   world_.app.FailBefore("Info", absl::UnimplementedError("what?"));
-  EXPECT_THAT(RestartNode(), StatusIs(absl::StatusCode::kUnimplemented,
-                                      HasSubstr("Info failed: what?")));
+  EXPECT_THAT(RestartNode(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("Info failed: what? (UNIMPLEMENTED)")));
 }
 
 }  // namespace
