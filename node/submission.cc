@@ -124,7 +124,11 @@ void SubmissionDeadlines::Run() {
             return is_stopping_ || (!by_deadline_.empty() &&
                                     by_deadline_.begin()->first < next);
           });
-      if (is_changed || by_deadline_.empty()) continue;
+      // Add() may have swept away the one that was waited for.
+      if (is_changed || by_deadline_.empty() ||
+          by_deadline_.begin()->first > next) {
+        continue;
+      }
       late = by_deadline_.begin()->second.lock();
       by_deadline_.erase(by_deadline_.begin());
     }
