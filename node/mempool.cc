@@ -86,11 +86,7 @@ absl::Status Mempool::MayEnter(const std::string& tx, const Hash& hash) const {
     return absl::AlreadyExistsError("the transaction is committed already");
   }
   if (app_ == nullptr) return away_;
-  if (BlockBytesOf(tx.size()) > max_block_bytes_) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the transaction has ", tx.size(),
-                     " bytes, a block holds ", max_block_bytes_));
-  }
+  if (absl::Status status = CheckSize(tx.size()); !status.ok()) return status;
   if (entries_.size() >= limits_.max_transactions ||
       bytes_ + tx.size() > limits_.max_bytes) {
     return absl::ResourceExhaustedError(
@@ -175,9 +171,11 @@ Transactions Mempool::Reap() {
   for (auto entry = entries_.begin(); entry != next_check_; ++entry) {
     if (entry->state != State::kReady) continue;
     bytes += BlockBytesOf(entry->tx.size());
-    gas += entry->gas;
     if (bytes > max_block_bytes_) break;
-    if (max_block_gas_ >= 0 && gas > max_block_gas_) break;
+    if (max_block_gas_ >= 0) {
+      if (entry->gas > max_block_gas_ - gas) break;
+      gas += entry->gas;
+    }
     entry->is_offered = true;
     txs.Add(std::string(entry->tx));
   }
@@ -189,12 +187,16 @@ void Mempool::Update(const v1::CommittedBlock& block) {
   {
     MutexLock lock(mu_);
     bool took_offered = false;
+    bool has_others = false;
     for (const v1::TxResult& result : block.results()) {
       Hash hash;
       std::copy(result.hash().begin(), result.hash().end(), hash.begin());
       if (result.code() == 0) Remember(hash);
       const auto found = by_hash_.find(hash);
-      if (found == by_hash_.end()) continue;
+      if (found == by_hash_.end()) {
+        has_others = true;
+        continue;
+      }
       const auto entry = found->second;
       took_offered |= entry->is_offered;
       notices.push_back({.watcher = std::move(entry->watcher),
@@ -203,20 +205,23 @@ void Mempool::Update(const v1::CommittedBlock& block) {
                          .result = &result});
       Erase(entry);
     }
-    if (!took_offered) DropUntaken(notices);
+    if (has_others || !took_offered) {
+      DropUntaken(block.block().header().height(), notices);
+    }
     CheckAllAgain();
   }
   Tell(notices);
 }
 
-void Mempool::DropUntaken(Notices& notices) {
+void Mempool::DropUntaken(std::int64_t height, Notices& notices) {
   for (auto entry = entries_.begin(); entry != entries_.end();) {
     const auto next = std::next(entry);
     if (entry->is_offered) {
       Drop(entry,
-           absl::AbortedError(
-               "the application left the transaction out of its block, or "
-               "rewrote it"),
+           absl::AbortedError(absl::StrCat(
+               "the application put another form of the transaction, or "
+               "nothing of it, in block ",
+               height)),
            notices);
     }
     entry = next;
@@ -239,6 +244,13 @@ void Mempool::Clear(const absl::Status& why) {
     while (!entries_.empty()) Drop(entries_.begin(), why, notices);
   }
   Tell(notices);
+}
+
+absl::Status Mempool::CheckSize(std::size_t size) const {
+  if (BlockBytesOf(size) <= max_block_bytes_) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("the transaction has ", size,
+                                                 " bytes, a block holds ",
+                                                 max_block_bytes_));
 }
 
 absl::Status Mempool::CheckGas(std::int64_t gas) const {
@@ -349,6 +361,8 @@ absl::Status Mempool::Judge(
         answer->code(), " ", answer->log()));
   }
   MutexLock lock(mu_);
+  // The application may have changed the limits since it came in.
+  if (absl::Status fits = CheckSize(entry->tx.size()); !fits.ok()) return fits;
   return CheckGas(answer->gas_wanted());
 }
 

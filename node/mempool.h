@@ -118,9 +118,10 @@ class Mempool {
   // a block.
   Transactions Reap() ABSL_LOCKS_EXCLUDED(mu_);
   // Between Pause and Resume. A block was committed: its transactions leave,
-  // and their watchers are told; the others are checked again. Where the block
-  // has none of what Reap offered, all that was offered is dropped: an
-  // application that rewrites transactions would be offered them for ever.
+  // and their watchers are told; the others are checked again. What Reap
+  // offered and the block lacks is dropped where the block has a transaction
+  // that was not in the pool, or none of what was offered: the application
+  // rewrites transactions, and would execute them again in every block.
   void Update(const v1::CommittedBlock& block) ABSL_LOCKS_EXCLUDED(mu_);
   void Resume() ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -158,6 +159,8 @@ class Mempool {
 
   absl::Status MayEnter(const std::string& tx, const Hash& hash) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckSize(std::size_t size) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckGas(std::int64_t gas) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Remember(const Hash& hash) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -165,7 +168,8 @@ class Mempool {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Erase(Entries::iterator entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CheckAllAgain() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void DropUntaken(Notices& notices) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void DropUntaken(std::int64_t height, Notices& notices)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Sends CheckTx as far as the window has room.
   void SendChecks() ABSL_LOCKS_EXCLUDED(mu_);

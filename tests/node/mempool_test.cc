@@ -1,5 +1,8 @@
 #include "node/mempool.h"
 
+#include <cstdint>
+#include <limits>
+
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -193,9 +196,56 @@ TEST_F(MempoolTest, WhatTheApplicationRewritesIsOfferedOnce) {
   const auto outcomes = world_.Submit({"a"});
   ASSERT_THAT(world_.MakeBlock(), IsOk());
   EXPECT_THAT(outcomes->Refusal(0),
-              StatusIs(absl::StatusCode::kAborted, HasSubstr("rewrote")));
+              StatusIs(absl::StatusCode::kAborted, HasSubstr("in block 2")));
   EXPECT_THAT(world_.app.txs(), ElementsAre("a'"));
   EXPECT_FALSE(world_.mempool->has_ready());
+}
+
+TEST_F(MempoolTest, WhatIsRewrittenBesideOthersIsOfferedOnce) {
+  world_.StartChain();
+  world_.app.hooks.prepare = [](abci::ResponsePrepareProposal& answer) {
+    for (auto& tx : *answer.mutable_txs()) {
+      if (tx == "a:1") tx = "a=1";
+    }
+  };
+  const auto outcomes = world_.Submit({"a:1", "b"});
+  ASSERT_THAT(world_.MakeBlock(), IsOk());
+  EXPECT_THAT(outcomes->Refusal(0),
+              StatusIs(absl::StatusCode::kAborted,
+                       HasSubstr("another form of the transaction, or nothing "
+                                 "of it, in block 2")));
+  EXPECT_THAT(outcomes->All(), Contains("1 committed 2"));
+  world_.Commit({"c"});
+  EXPECT_THAT(world_.app.txs(), ElementsAre("a=1", "b", "c"));
+}
+
+TEST_F(MempoolTest, WhatFitsNoBlockAnyMoreIsDropped) {
+  world_.genesis.params.mutable_block()->set_max_gas(1);
+  world_.StartChain();
+  const auto outcomes = world_.Submit({"a", std::string(1156, 'x')});
+  world_.app.hooks.finalize = [this](abci::ResponseFinalizeBlock& answer) {
+    auto& params = *answer.mutable_consensus_param_updates();
+    *params.mutable_block() = world_.genesis.params.block();
+    params.mutable_block()->set_max_bytes(2000);
+    *params.mutable_evidence() = world_.genesis.params.evidence();
+    params.mutable_evidence()->set_max_bytes(0);
+  };
+  ASSERT_THAT(world_.MakeBlock(), IsOk());
+  ASSERT_TRUE(outcomes->AwaitChecked(3));
+  EXPECT_THAT(outcomes->Refusal(1), StatusIs(absl::StatusCode::kInvalidArgument,
+                                             HasSubstr("a block holds 1158")));
+  EXPECT_FALSE(world_.mempool->has_ready());
+}
+
+TEST_F(MempoolTest, GasWithoutALimitIsNotSummedUp) {
+  world_.genesis.params.mutable_block()->set_max_gas(-1);
+  world_.StartChain();
+  world_.app.hooks.check_tx = [](const abci::RequestCheckTx&,
+                                 abci::ResponseCheckTx& answer) {
+    answer.set_gas_wanted(std::numeric_limits<std::int64_t>::max());
+  };
+  world_.Commit({"a", "b"});
+  EXPECT_THAT(world_.app.txs(), ElementsAre("a", "b"));
 }
 
 TEST_F(MempoolTest, WhatTheApplicationPutsOffIsOfferedAgain) {
