@@ -17,6 +17,8 @@ using google::protobuf::util::TimeUtil;
 
 constexpr absl::Duration kDefaultWait = absl::Seconds(10);
 constexpr absl::Duration kLongestWait = absl::Hours(1);
+// An empty transaction takes two bytes of a request, and hundreds of ours.
+constexpr int kMaxBatch = 65'536;
 
 template <typename Request>
 absl::Duration WaitOf(const Request& request) {
@@ -120,6 +122,12 @@ void NodeService::SubmitBatch(rpc::Call& call,
                               rpc::Reply<v1::SubmitBatchReply> reply) {
   if (request.txs().empty()) {
     reply.Send(v1::SubmitBatchReply());
+    return;
+  }
+  if (request.txs_size() > kMaxBatch) {
+    reply.Send(absl::InvalidArgumentError(absl::StrCat(
+        "the batch has ", request.txs_size(), " transactions, at most ",
+        kMaxBatch, " are taken at once: hand them in in smaller batches")));
     return;
   }
   auto answer =

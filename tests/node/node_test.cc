@@ -246,6 +246,17 @@ TEST_F(NodeTest, AnEmptyBatchIsAnsweredEmpty) {
   EXPECT_EQ(reply->results_size(), 0);
 }
 
+TEST_F(NodeTest, ABatchOfTooManyIsRefusedAsAWhole) {
+  Start();
+  v1::SubmitBatchRequest request;
+  for (int i = 0; i < 65'536; ++i) request.add_txs();
+  EXPECT_THAT(client_->SubmitBatch(request, {.timeout = kGenerous}), IsOk());
+  request.add_txs();
+  EXPECT_THAT(client_->SubmitBatch(request, {.timeout = kGenerous}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("65537 transactions, at most 65536")));
+}
+
 TEST_F(NodeTest, ErrorsOfSubmitHaveTheirCodes) {
   Start();
   EXPECT_THAT(Submit(""), StatusIs(absl::StatusCode::kInvalidArgument));
