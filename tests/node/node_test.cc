@@ -587,7 +587,8 @@ TEST_F(NodeTest, StoppingWhileItConnectsLeavesNoCallInFlight) {
       rpc::MutexLock lock(mu_);
       session = session_;
     }
-    is_cut = session->WaitOver(kGenerous);
+    // Less than the node waits for Info, which ends the connection too.
+    is_cut = session->WaitOver(kInfoTimeout / 2);
   };
   Launch();
   dials.get_future().wait();
