@@ -91,7 +91,7 @@ TEST_F(WatchTest, ANodeThatComesBackWithAnotherChainIsAnError) {
 
 TEST_F(WatchTest, AReaderThatWentAwayEndsItQuietly) {
   const Outcome outcome = cli_.RunBash(
-      "while :; do echo $((++i))=1 | \"$0\" submit >/dev/null; done & "
+      "for ((i = 0;; i++)); do echo $i=1 | \"$0\" submit >/dev/null; done & "
       "\"$0\" watch --from 1 | head -n 1 | wc -l; "
       "echo \"${PIPESTATUS[0]}\"; kill $!");
   EXPECT_EQ(outcome.out, "1\n141\n");
