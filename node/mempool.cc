@@ -370,12 +370,16 @@ void Mempool::OnAnswer(Entries::iterator entry,
                        absl::StatusOr<ResponseCheckTx> answer) {
   const absl::Status verdict = Judge(entry, answer);
   // Until its state changes below, the entry is ours alone. Its watcher is told
-  // before the transaction can be in a block.
-  const bool is_refused = answer.ok() && answer->code() != 0;
-  if (!entry->was_accepted && entry->watcher != nullptr &&
-      (verdict.ok() || is_refused)) {
-    const bool cares = entry->watcher->OnChecked(entry->place, *answer);
-    if (!cares || is_refused) entry->watcher.reset();
+  // that it was accepted before it can be in a block, and that it was refused
+  // once it has left the pool, so that it may be submitted again.
+  const int place = entry->place;
+  std::shared_ptr<SubmissionWatcher> refused;
+  if (!entry->was_accepted && entry->watcher != nullptr) {
+    if (answer.ok() && answer->code() != 0) {
+      refused = std::move(entry->watcher);
+    } else if (verdict.ok() && !entry->watcher->OnChecked(place, *answer)) {
+      entry->watcher.reset();
+    }
   }
   Notices notices;
   bool is_first = false;
@@ -396,6 +400,7 @@ void Mempool::OnAnswer(Entries::iterator entry,
     }
     mu_.NotifyAll();
   }
+  if (refused != nullptr) refused->OnChecked(place, *answer);
   Tell(notices);
   if (is_first) on_ready_();
 }

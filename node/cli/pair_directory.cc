@@ -68,6 +68,9 @@ bool IsPrivateDirectory(const std::string& path) {
 
 absl::StatusOr<std::unique_ptr<PairDirectory>> PairDirectory::Open(
     const std::string& path) {
+  if (path.empty()) {
+    return absl::InvalidArgumentError("--data: the directory has no name");
+  }
   std::error_code error;
   const std::filesystem::path absolute = std::filesystem::absolute(path, error);
   if (error) return absl::ErrnoToStatus(error.value(), path);

@@ -264,7 +264,9 @@ absl::StatusOr<int> SubmitCommand::Run(Output& output) {
   TANDEM_ASSIGN_OR_RETURN(Input input, OpenInput(file_));
   TANDEM_ASSIGN_OR_RETURN(auto channel, node_.Connect());
   v1::NodeClient client(*channel);
-  const auto status = client.Status({});
+  const auto status =
+      client.Status({}, {.timeout = std::min(absl::Seconds(timeout_seconds_),
+                                             rpc::kDefaultCallTimeout)});
   if (!status.ok()) return node_.Explain(status.status());
 
   TransactionReader reader(std::move(input), is_hex_,

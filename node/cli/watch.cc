@@ -1,6 +1,8 @@
 #include "node/cli/watch.h"
 
+#include <cstdint>
 #include <cstdio>
+#include <limits>
 #include <memory>
 
 #include "absl/status/status.h"
@@ -68,9 +70,14 @@ WatchCommand::WatchCommand(CLI::App& program)
   app().footer(kMore);
   app()
       .add_option("--from", from_, "The first height to print")
-      ->check(CLI::PositiveNumber)
+      // Larger numbers are read as the largest.
+      ->check(CLI::Range(std::int64_t{1},
+                         std::numeric_limits<std::int64_t>::max() - 1,
+                         "HEIGHT"))
       ->type_name("HEIGHT");
-  app().add_option("--count", count_, "Stop after so many blocks; 0: go on");
+  app()
+      .add_option("--count", count_, "Stop after so many blocks; 0: go on")
+      ->check(CLI::NonNegativeNumber);
   app().add_flag("--json", is_json_, "Print an object per block");
 }
 

@@ -23,9 +23,11 @@ namespace {
 constexpr absl::Duration kShortestPause = absl::Milliseconds(1);
 constexpr absl::Duration kLongestPause = absl::Milliseconds(20);
 
-bool IsSocket(const std::string& path) {
+// True when something that is no socket has the path. A path that is gone by
+// now was a server's that is stopping, or starting again.
+bool IsOtherThanSocket(const std::string& path) {
   struct stat info;
-  return ::stat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode);
+  return ::stat(path.c_str(), &info) == 0 && !S_ISSOCK(info.st_mode);
 }
 
 // What a failed connect(2) means to who wants to reach the server.
@@ -36,7 +38,7 @@ absl::Status ConnectError(int error, const std::string& path) {
                                                  ": is the server running?"));
     case ECONNREFUSED:
       // The kernel says the same of a file that is no socket.
-      if (!IsSocket(path)) break;
+      if (IsOtherThanSocket(path)) break;
       return absl::UnavailableError(
           absl::StrCat("nobody listens at ", path,
                        ": the server died, or is stopping or starting"));

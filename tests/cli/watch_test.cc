@@ -97,6 +97,13 @@ TEST_F(WatchTest, AReaderThatWentAwayEndsItQuietly) {
   EXPECT_EQ(outcome.out, "1\n141\n");
 }
 
+TEST(WatchWithoutNodeTest, RefusesHeightsAndCountsThatAreNone) {
+  Cli cli;
+  EXPECT_EQ(cli.Run({"watch", "--from", "0"}).status, 2);
+  EXPECT_EQ(cli.Run({"watch", "--from", "99999999999999999999"}).status, 2);
+  EXPECT_EQ(cli.Run({"watch", "--count", "-1"}).status, 2);
+}
+
 TEST(WatchWithoutNodeTest, SaysSo) {
   Cli cli;
   const Outcome outcome =

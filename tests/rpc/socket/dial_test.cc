@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -70,6 +71,23 @@ TEST_F(DialTest, AFileWithoutAServerIsStale) {
   }
   fs::rename(dir_.File("t"), dir_.File("s"));
   ExpectError(absl::StatusCode::kUnavailable, "nobody listens");
+}
+
+// connect(2) may find the socket, and be refused because it is closed, just
+// before the path is gone.
+TEST_F(DialTest, AServerThatComesAndGoesIsAtWorstUnavailable) {
+  std::atomic<bool> is_over{false};
+  std::thread server([&] {
+    while (!is_over) EXPECT_THAT(UnixListener::Listen(Address()), IsOk());
+  });
+  for (int i = 0; i < 5000; ++i) {
+    const auto code = DialNow().status().code();
+    EXPECT_TRUE(code == absl::StatusCode::kOk ||
+                code == absl::StatusCode::kUnavailable)
+        << code;
+  }
+  is_over = true;
+  server.join();
 }
 
 TEST_F(DialTest, WhatIsNoSocketIsSaidSo) {
