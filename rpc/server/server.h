@@ -36,7 +36,9 @@ struct ServerOptions {
   // A request or stream message larger than this is refused.
   std::size_t max_message_bytes = 64 << 20;
   // Calls in flight per connection; further ones wait.
-  int max_calls_per_connection = 1024;
+  // gRPC 1.51 ends a connection whose client begins a call just as another one
+  // ends at the limit ("Failed parsing HTTP/2"), so let nobody reach it.
+  int max_calls_per_connection = 65536;
   // Connections in total and per uid; further ones are closed.
   int max_connections = 1024;
   int max_connections_per_uid = 256;

@@ -406,7 +406,9 @@ TEST_P(WireTest, ManyCallsAtOnceAreEachAnswered) {
   std::atomic<int> wrong{0};
   Event done;
   const auto Check = [&](int want, const absl::StatusOr<Item>& reply) {
-    if (!reply.ok() || reply->number() != want) ++wrong;
+    if (!reply.ok() || reply->number() != want) {
+      if (++wrong == 1) ADD_FAILURE() << "the first: " << reply.status();
+    }
     if (--left == 0) done.Set();
   };
   std::vector<std::thread> threads;
