@@ -13,7 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "node/block_store.h"
-#include "node/data_directory.h"
+#include "node/chain_directory.h"
 #include "node/node.h"
 #include "node/node_service.h"
 #include "node/subscriptions.h"
@@ -113,10 +113,10 @@ absl::Status ServeUntilStopped(const Arguments& arguments,
   TANDEM_ASSIGN_OR_RETURN(const std::string directory,
                           program.ReadDataDirectory());
   TANDEM_ASSIGN_OR_RETURN(
-      DataDirectory data,
-      DataDirectory::Open({.path = directory,
-                           .genesis_file = arguments.genesis,
-                           .validator_key_file = arguments.validator_key}));
+      ChainDirectory data,
+      ChainDirectory::Open({.path = directory,
+                            .genesis_file = arguments.genesis,
+                            .validator_key_file = arguments.validator_key}));
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<BlockStore> store,
                           BlockStore::Open(data.blocks()));
   const std::string app_address =

@@ -9,8 +9,8 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
-#include "node/file.h"
 #include "node/merkle.h"
+#include "rpc/base/file.h"
 #include "rpc/base/status_macros.h"
 
 namespace tandem::node {
@@ -112,7 +112,7 @@ absl::StatusOr<ValidatorKey> ValidatorKey::FromSeed(std::string_view seed) {
 }
 
 absl::StatusOr<ValidatorKey> ValidatorKey::Load(const std::string& path) {
-  TANDEM_ASSIGN_OR_RETURN(std::string text, ReadFile(path));
+  TANDEM_ASSIGN_OR_RETURN(std::string text, rpc::ReadFile(path));
   absl::StatusOr<std::string> pair = ParsePrivateKey(text);
   if (!pair.ok()) {
     return NotAKey(path, std::string(pair.status().message()));
@@ -134,7 +134,7 @@ absl::StatusOr<ValidatorKey> ValidatorKey::LoadOrCreate(
     return absl::InternalError("OpenSSL has no randomness for a key");
   }
   TANDEM_ASSIGN_OR_RETURN(ValidatorKey key, FromSeed(seed));
-  TANDEM_RETURN_IF_ERROR(WriteFile(path, ToJson(key, seed), 0600));
+  TANDEM_RETURN_IF_ERROR(rpc::WriteFile(path, ToJson(key, seed), 0600));
   return key;
 }
 

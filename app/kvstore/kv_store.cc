@@ -14,6 +14,9 @@ namespace {
 constexpr char kVersion[] = "2.0.0";
 constexpr std::uint64_t kAppVersion = 1;
 
+// Of what the data directory holds.
+constexpr int kStoreVersion = 1;
+
 // The number of transactions as a zigzag varint, padded with zeros to 8 bytes.
 std::string AppHash(const kvstore::State& state) {
   const auto zigzag = static_cast<std::uint64_t>(state.size()) * 2;
@@ -54,8 +57,9 @@ absl::StatusOr<ValidatorSet> ReadValidators(
 
 }  // namespace
 
-KvStore::KvStore(DataDirectory directory, std::unique_ptr<StateStore> store,
-                 kvstore::State committed, ValidatorSet validators)
+KvStore::KvStore(rpc::DataDirectory directory,
+                 std::unique_ptr<StateStore> store, kvstore::State committed,
+                 ValidatorSet validators)
     : directory_(std::move(directory)),
       store_(std::move(store)),
       committed_(std::move(committed)),
@@ -63,9 +67,14 @@ KvStore::KvStore(DataDirectory directory, std::unique_ptr<StateStore> store,
 
 absl::StatusOr<std::unique_ptr<KvStore>> KvStore::Open(
     const std::string& path) {
-  TANDEM_ASSIGN_OR_RETURN(DataDirectory directory, DataDirectory::Open(path));
+  TANDEM_ASSIGN_OR_RETURN(
+      rpc::DataDirectory directory,
+      rpc::DataDirectory::Open({.path = path,
+                                .program = "tandem-kvstore",
+                                .store_version = kStoreVersion}));
+  if (!directory.is_marked()) TANDEM_RETURN_IF_ERROR(directory.Mark());
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<StateStore> store,
-                          StateStore::Open(directory.state()));
+                          StateStore::Open(directory.File("state")));
   TANDEM_ASSIGN_OR_RETURN(kvstore::State state, store->ReadState());
   TANDEM_ASSIGN_OR_RETURN(ValidatorSet validators,
                           store->ReadValidators(state));

@@ -11,10 +11,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "app/application.h"
-#include "app/kvstore/data_directory.h"
 #include "app/kvstore/state.pb.h"
 #include "app/kvstore/state_store.h"
 #include "app/kvstore/validator_set.h"
+#include "rpc/server/data_directory.h"
 
 namespace tandem::app {
 
@@ -38,7 +38,7 @@ class KvStore final : public Application {
   static constexpr std::uint32_t kInvalidFormat = 2;
 
   // Opens the store in a directory of its own, or makes it. Errors: those of
-  // DataDirectory and StateStore.
+  // rpc::DataDirectory and StateStore.
   static absl::StatusOr<std::unique_ptr<KvStore>> Open(
       const std::string& directory);
 
@@ -81,7 +81,7 @@ class KvStore final : public Application {
     ValidatorSet validators;
   };
 
-  KvStore(DataDirectory directory, std::unique_ptr<StateStore> store,
+  KvStore(rpc::DataDirectory directory, std::unique_ptr<StateStore> store,
           kvstore::State committed, ValidatorSet validators);
 
   // Whether a block of this height may come now.
@@ -89,7 +89,7 @@ class KvStore final : public Application {
   // Stages one transaction. Errors: kInvalidArgument, and nothing is staged.
   static absl::Status Execute(std::string_view tx, Block& block);
 
-  const DataDirectory directory_;
+  const rpc::DataDirectory directory_;
   const std::unique_ptr<StateStore> store_;
 
   // For consensus calls only: what is in store_, and what comes next.

@@ -8,13 +8,13 @@
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <system_error>
 
 #include "absl/memory/memory.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "rpc/base/file.h"
 #include "rpc/base/status_macros.h"
 #include "rpc/socket/unix_address.h"
 
@@ -23,34 +23,6 @@ namespace {
 
 constexpr char kAddressesFile[] = "/run/addresses.json";
 constexpr char kShortPrefix[] = "/tmp/tandem-";
-
-// Makes `path`, for us alone, unless it is there.
-absl::Status MakeDirectory(const std::string& path) {
-  if (::mkdir(path.c_str(), 0700) == 0) return absl::OkStatus();
-  const int error = errno;
-  struct stat found;
-  if (error == EEXIST && ::stat(path.c_str(), &found) == 0) {
-    if (S_ISDIR(found.st_mode)) return absl::OkStatus();
-    return absl::FailedPreconditionError(
-        absl::StrCat(path, " is there and is not a directory"));
-  }
-  return absl::ErrnoToStatus(error, absl::StrCat("mkdir ", path));
-}
-
-absl::Status MakeDirectories(const std::filesystem::path& path) {
-  std::error_code error;
-  if (path.has_parent_path()) {
-    std::filesystem::create_directories(path.parent_path(), error);
-    if (error) {
-      return absl::ErrnoToStatus(
-          error.value(), absl::StrCat("mkdir ", path.parent_path().string()));
-    }
-  }
-  for (const char* part : {"", "/run", "/app", "/node"}) {
-    TANDEM_RETURN_IF_ERROR(MakeDirectory(path.string() + part));
-  }
-  return absl::OkStatus();
-}
 
 PairAddresses AddressesUnder(const std::string& directory) {
   return {.app = absl::StrCat("unix:", directory, "/app.sock"),
@@ -76,7 +48,9 @@ absl::StatusOr<std::unique_ptr<PairDirectory>> PairDirectory::Open(
   if (error) return absl::ErrnoToStatus(error.value(), path);
   std::string normal = absolute.lexically_normal().string();
   if (normal.size() > 1 && normal.back() == '/') normal.pop_back();
-  TANDEM_RETURN_IF_ERROR(MakeDirectories(normal));
+  for (const char* part : {"", "/run", "/app", "/node"}) {
+    TANDEM_RETURN_IF_ERROR(rpc::MakeDirectory(normal + part));
+  }
   auto directory = absl::WrapUnique(new PairDirectory(normal));
   TANDEM_RETURN_IF_ERROR(directory->Lock());
   TANDEM_RETURN_IF_ERROR(directory->ChooseAddresses());
@@ -136,29 +110,23 @@ absl::StatusOr<std::string> PairDirectory::ShortDirectory() const {
 
 absl::Status PairDirectory::RecordAddresses() const {
   const std::string file = path_ + kAddressesFile;
-  const std::string draft = file + ".new";
-  std::ofstream out(draft);
-  out << nlohmann::ordered_json{{"app", addresses_.app},
-                                {"node", addresses_.node}}
-      << "\n";
-  out.close();
-  if (!out.good() || ::rename(draft.c_str(), file.c_str()) != 0) {
-    return absl::ErrnoToStatus(errno, "write " + file);
-  }
-  return absl::OkStatus();
+  const nlohmann::ordered_json json = {{"app", addresses_.app},
+                                       {"node", addresses_.node}};
+  return rpc::WriteFile(file, json.dump() + "\n", 0644);
 }
 
 absl::StatusOr<PairAddresses> PairDirectory::ReadAddresses(
     const std::string& path) {
   const std::string file = path + kAddressesFile;
-  std::ifstream in(file);
-  if (!in) {
+  const absl::StatusOr<std::string> contents = rpc::ReadFile(file);
+  if (absl::IsNotFound(contents.status())) {
     return absl::NotFoundError(
         absl::StrCat("no pair runs in ", path, " (there is no ", file,
                      "): start one with `tandem up --data ", path,
                      "`, or name a node with --node"));
   }
-  const auto json = nlohmann::json::parse(in, nullptr, false);
+  if (!contents.ok()) return contents.status();
+  const auto json = nlohmann::json::parse(*contents, nullptr, false);
   const auto text = [&json](const char* key) {
     return json.is_object() && json.contains(key) && json[key].is_string()
                ? json[key].get<std::string>()

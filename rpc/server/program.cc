@@ -3,11 +3,10 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "rpc/base/file.h"
 #include "rpc/base/status_macros.h"
 #include "rpc/socket/unix_address.h"
 #include "rpc/socket/unix_listener.h"
@@ -27,18 +26,6 @@ absl::StatusOr<mode_t> ParseMode(const std::string& text) {
   }
   return absl::InvalidArgumentError(absl::StrCat(
       "--mode: \"", text, "\" is not an octal number such as 0660"));
-}
-
-// The directory of the default addresses, which nobody has to make by hand.
-absl::Status MakeRunDirectory() {
-  const std::string path = PairDirectory() + "/run";
-  std::error_code error;
-  if (std::filesystem::create_directories(path, error)) {
-    std::filesystem::permissions(path, std::filesystem::perms::owner_all,
-                                 error);
-  }
-  if (!error) return absl::OkStatus();
-  return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot make ", path));
 }
 
 }  // namespace
@@ -81,7 +68,7 @@ absl::StatusOr<ServerOptions> ProgramOptions::ReadServerOptions() const {
   ServerOptions options;
   options.address = listen_;
   if (program_.count("--listen") == 0) {
-    TANDEM_RETURN_IF_ERROR(MakeRunDirectory());
+    TANDEM_RETURN_IF_ERROR(MakeDirectory(PairDirectory() + "/run"));
     options.address = PairAddress(role_);
   }
   TANDEM_RETURN_IF_ERROR(UnixAddress::Parse(options.address).status());

@@ -6,9 +6,9 @@
 #include "google/protobuf/util/time_util.h"
 #include "gtest/gtest.h"
 #include "node/consensus_params.h"
-#include "node/file.h"
 #include "node/merkle.h"
 #include "node/validator_set.h"
+#include "rpc/base/file.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
 #include "tests/node/golden.h"
@@ -42,7 +42,7 @@ class BlockTest : public ::testing::Test {
  protected:
   BlockTest() {
     const std::string path = dir_.File("key.json");
-    EXPECT_THAT(WriteFile(path, kKeyFileOne, 0600), IsOk());
+    EXPECT_THAT(rpc::WriteFile(path, kKeyFileOne, 0600), IsOk());
     key_ = *ValidatorKey::Load(path);
     ValidatorUpdates updates;
     for (const char* key : {kKeyOne, kKeyTwo}) {

@@ -10,10 +10,10 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "node/file.h"
 #include "node/merkle.h"
 #include "node/node_service.h"
 #include "node/subscriptions.h"
+#include "rpc/base/file.h"
 #include "rpc/client/in_process.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
@@ -36,7 +36,7 @@ class NodeTest : public ::testing::Test {
  protected:
   void SetUp() override {
     const std::string path = dir_.File("key.json");
-    ASSERT_THAT(WriteFile(path, kKeyFileOne, 0600), IsOk());
+    ASSERT_THAT(rpc::WriteFile(path, kKeyFileOne, 0600), IsOk());
     key_ = ValidatorKey::Load(path);
     genesis_ = *ParseGenesis(kGenesisFile);
     genesis_.initial_height = 1;

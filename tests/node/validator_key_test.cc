@@ -5,7 +5,7 @@
 #include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "node/file.h"
+#include "rpc/base/file.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
 #include "tests/node/golden.h"
@@ -20,7 +20,7 @@ using ::testing::HasSubstr;
 class ValidatorKeyTest : public ::testing::Test {
  protected:
   absl::StatusOr<ValidatorKey> LoadText(const std::string& text) {
-    EXPECT_THAT(WriteFile(path_, text, 0600), IsOk());
+    EXPECT_THAT(rpc::WriteFile(path_, text, 0600), IsOk());
     return ValidatorKey::Load(path_);
   }
 

@@ -4,8 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "node/file.h"
 #include "node/recovery.h"
+#include "rpc/base/file.h"
 #include "rpc/base/status_macros.h"
 #include "rpc/testing/status_matchers.h"
 #include "tests/node/golden.h"
@@ -61,7 +61,7 @@ absl::Status Outcomes::Refusal(int place) const {
 
 World::World() {
   const std::string path = dir.File("key.json");
-  EXPECT_THAT(WriteFile(path, kKeyFileOne, 0600), IsOk());
+  EXPECT_THAT(rpc::WriteFile(path, kKeyFileOne, 0600), IsOk());
   key = ValidatorKey::Load(path);
   auto parsed = ParseGenesis(kGenesisFile);
   EXPECT_THAT(parsed, IsOk());

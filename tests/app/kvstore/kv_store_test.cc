@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "rpc/base/file.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
 
@@ -114,6 +115,14 @@ class KvStoreTest : public ::testing::Test {
   const rpc::testing::TempDir temp_;
   std::unique_ptr<KvStore> store_;
 };
+
+TEST_F(KvStoreTest, MarksItsDirectory) {
+  const auto marker = rpc::ReadFile(temp_.File("data/tandem-kvstore.json"));
+  ASSERT_THAT(marker, IsOk());
+  EXPECT_EQ(*marker,
+            "{\n  \"program\": \"tandem-kvstore\",\n"
+            "  \"store_version\": 1\n}\n");
+}
 
 TEST_F(KvStoreTest, EmptyStoreHasNothing) {
   EXPECT_EQ(State(), "{\"size\":0}@0 0000000000000000");

@@ -1,25 +1,25 @@
 // The directory that a node keeps its chain in.
 
-#ifndef TANDEM_NODE_DATA_DIRECTORY_H_
-#define TANDEM_NODE_DATA_DIRECTORY_H_
+#ifndef TANDEM_NODE_CHAIN_DIRECTORY_H_
+#define TANDEM_NODE_CHAIN_DIRECTORY_H_
 
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "node/genesis.h"
 #include "node/validator_key.h"
-#include "rpc/base/unique_fd.h"
+#include "rpc/server/data_directory.h"
 
 namespace tandem::node {
 
-// A directory, locked for this process, with
-//   tandem-node.json         whose it is: program, store version, chain id
+// A data directory with
+//   tandem-node.json         its marker, with the chain's id and genesis hash
 //   genesis.json             what the chain started from
 //   priv_validator_key.json  the node's key, unless it is kept elsewhere
 //   blocks/                  the BlockStore
 //
 // Thread safety: thread-compatible.
-class DataDirectory {
+class ChainDirectory {
  public:
   struct Options {
     std::string path;
@@ -32,26 +32,25 @@ class DataDirectory {
 
   // Opens the directory, or makes it.
   //
-  // Errors: kFailedPrecondition when it is another program's, of another store
-  // version, of another chain than `genesis_file`, or open in another process;
-  // those of the files in it; those of the system, with the path.
-  static absl::StatusOr<DataDirectory> Open(const Options& options);
+  // Errors: those of rpc::DataDirectory; kFailedPrecondition when it is another
+  // chain's than that of `genesis_file`, or its genesis was changed; those of
+  // the files in it.
+  static absl::StatusOr<ChainDirectory> Open(const Options& options);
 
   const Genesis& genesis() const { return genesis_; }
   const ValidatorKey& key() const { return key_; }
   // Where the block store is.
-  std::string blocks() const { return path_ + "/blocks"; }
+  std::string blocks() const { return directory_.File("blocks"); }
 
  private:
-  DataDirectory(std::string path, rpc::UniqueFd lock, Genesis genesis,
-                ValidatorKey key);
+  ChainDirectory(rpc::DataDirectory directory, Genesis genesis,
+                 ValidatorKey key);
 
-  std::string path_;
-  rpc::UniqueFd lock_;  // the directory, held by flock(2)
+  rpc::DataDirectory directory_;
   Genesis genesis_;
   ValidatorKey key_;
 };
 
 }  // namespace tandem::node
 
-#endif  // TANDEM_NODE_DATA_DIRECTORY_H_
+#endif  // TANDEM_NODE_CHAIN_DIRECTORY_H_

@@ -1,4 +1,4 @@
-#include "node/file.h"
+#include "rpc/base/file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -7,12 +7,13 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "rpc/base/status_macros.h"
 #include "rpc/base/unique_fd.h"
 
-namespace tandem::node {
+namespace tandem::rpc {
 namespace {
 
 absl::Status Failed(std::string_view what, const std::string& path) {
@@ -22,7 +23,7 @@ absl::Status Failed(std::string_view what, const std::string& path) {
 
 absl::Status WriteAndSync(const std::string& path, std::string_view contents,
                           mode_t mode) {
-  rpc::UniqueFd fd(
+  UniqueFd fd(
       ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
   if (!fd.is_valid()) return Failed("create", path);
   // What umask(2) took away.
@@ -40,8 +41,7 @@ absl::Status WriteAndSync(const std::string& path, std::string_view contents,
 absl::Status SyncDirectoryOf(const std::string& path) {
   std::string directory = std::filesystem::path(path).parent_path();
   if (directory.empty()) directory.push_back('.');
-  rpc::UniqueFd fd(
-      ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd.is_valid()) return Failed("open", directory);
   if (::fsync(fd.get()) != 0) return Failed("sync", directory);
   return absl::OkStatus();
@@ -50,7 +50,7 @@ absl::Status SyncDirectoryOf(const std::string& path) {
 }  // namespace
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  rpc::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.is_valid()) return Failed("open", path);
   std::string contents;
   char buffer[64 * 1024];
@@ -73,4 +73,26 @@ absl::Status WriteFile(const std::string& path, std::string_view contents,
   return SyncDirectoryOf(path);
 }
 
-}  // namespace tandem::node
+absl::Status MakeDirectory(const std::string& path) {
+  namespace fs = std::filesystem;
+  const fs::path name(path);
+  // What is above "a/b/" is a.
+  const fs::path above =
+      (name.has_filename() ? name : name.parent_path()).parent_path();
+  std::error_code error;
+  if (!above.empty()) fs::create_directories(above, error);
+  if (!error && ::mkdir(path.c_str(), 0700) != 0) {
+    error.assign(errno, std::generic_category());
+  }
+  if (!error) return absl::OkStatus();
+  std::error_code unknown;
+  if (fs::is_directory(name, unknown)) return absl::OkStatus();
+  if (fs::exists(name, unknown)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, " is there and is not a directory"));
+  }
+  return absl::ErrnoToStatus(error.value(),
+                             absl::StrCat("cannot make the directory ", path));
+}
+
+}  // namespace tandem::rpc

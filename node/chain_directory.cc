@@ -1,0 +1,100 @@
+#include "node/chain_directory.h"
+
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "rpc/base/file.h"
+#include "rpc/base/status_macros.h"
+
+namespace tandem::node {
+namespace {
+
+constexpr int kStoreVersion = 1;
+constexpr char kGenesisFile[] = "genesis.json";
+constexpr char kKeyFile[] = "priv_validator_key.json";
+// In the marker.
+constexpr char kChainId[] = "chain_id";
+constexpr char kGenesisHash[] = "genesis_hash";
+
+std::string HashOf(const Genesis& genesis) {
+  return absl::BytesToHexString(genesis.hash);
+}
+
+// A new chain's genesis: of the file that the operator named, else of the
+// directory, else a new one. Saved in the directory.
+absl::StatusOr<Genesis> StartChain(const rpc::DataDirectory& directory,
+                                   const std::string& genesis_file,
+                                   const ValidatorKey& key) {
+  const std::string own = directory.File(kGenesisFile);
+  const bool named = !genesis_file.empty();
+  absl::StatusOr<std::string> text = rpc::ReadFile(named ? genesis_file : own);
+  if (text.ok() && !named) return ParseGenesis(*text);
+  if (!text.ok() && (named || !absl::IsNotFound(text.status()))) {
+    return text.status();
+  }
+  if (!text.ok()) text = NewGenesis(key.public_key());
+  // Only what can be read again is kept.
+  TANDEM_ASSIGN_OR_RETURN(Genesis genesis, ParseGenesis(*text));
+  TANDEM_RETURN_IF_ERROR(rpc::WriteFile(own, *text, 0644));
+  return genesis;
+}
+
+// The genesis of the chain that the directory is marked with.
+absl::StatusOr<Genesis> ReadChain(const rpc::DataDirectory& directory) {
+  TANDEM_ASSIGN_OR_RETURN(const std::string text,
+                          rpc::ReadFile(directory.File(kGenesisFile)));
+  TANDEM_ASSIGN_OR_RETURN(Genesis genesis, ParseGenesis(text));
+  if (HashOf(genesis) == directory.Fact(kGenesisHash)) return genesis;
+  return directory.Refusal(absl::StrCat("has a changed ", kGenesisFile));
+}
+
+// A directory that is marked is of the chain that the operator named.
+absl::Status CheckGenesisFile(const rpc::DataDirectory& directory,
+                              const std::string& genesis_file) {
+  TANDEM_ASSIGN_OR_RETURN(const std::string text, rpc::ReadFile(genesis_file));
+  TANDEM_ASSIGN_OR_RETURN(const Genesis named, ParseGenesis(text));
+  if (HashOf(named) == directory.Fact(kGenesisHash)) return absl::OkStatus();
+  return directory.Refusal(
+      absl::StrCat("belongs to the chain \"", directory.Fact(kChainId),
+                   "\", not to the one (\"", named.chain_id,
+                   "\") that starts from ", genesis_file));
+}
+
+}  // namespace
+
+ChainDirectory::ChainDirectory(rpc::DataDirectory directory, Genesis genesis,
+                               ValidatorKey key)
+    : directory_(std::move(directory)),
+      genesis_(std::move(genesis)),
+      key_(std::move(key)) {}
+
+absl::StatusOr<ChainDirectory> ChainDirectory::Open(const Options& options) {
+  TANDEM_ASSIGN_OR_RETURN(
+      rpc::DataDirectory directory,
+      rpc::DataDirectory::Open({.path = options.path,
+                                .program = "tandem-node",
+                                .store_version = kStoreVersion,
+                                .early_files = {kGenesisFile, kKeyFile}}));
+  const bool is_new = !directory.is_marked();
+  if (!is_new && !options.genesis_file.empty()) {
+    TANDEM_RETURN_IF_ERROR(CheckGenesisFile(directory, options.genesis_file));
+  }
+  TANDEM_ASSIGN_OR_RETURN(
+      ValidatorKey key,
+      options.validator_key_file.empty()
+          ? ValidatorKey::LoadOrCreate(directory.File(kKeyFile))
+          : ValidatorKey::Load(options.validator_key_file));
+  TANDEM_ASSIGN_OR_RETURN(
+      Genesis genesis, is_new ? StartChain(directory, options.genesis_file, key)
+                              : ReadChain(directory));
+  if (is_new) {
+    TANDEM_RETURN_IF_ERROR(directory.Mark(
+        {{kChainId, genesis.chain_id}, {kGenesisHash, HashOf(genesis)}}));
+  }
+  return ChainDirectory(std::move(directory), std::move(genesis),
+                        std::move(key));
+}
+
+}  // namespace tandem::node
