@@ -4,7 +4,6 @@
 
 #include <csignal>
 #include <cstdio>
-#include <fstream>
 #include <iterator>
 #include <utility>
 
@@ -12,6 +11,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
+#include "rpc/base/file.h"
 #include "rpc/base/status_macros.h"
 
 namespace tandem::rpc::testing {
@@ -31,8 +31,8 @@ std::unique_ptr<Channel> ChannelTo(const std::string& address,
 
 // The state letter of /proc/PID/stat: 'T' is a process that stands still.
 char StateOf(pid_t pid) {
-  std::ifstream file(absl::StrCat("/proc/", pid, "/stat"));
-  const std::string text(std::istreambuf_iterator<char>(file), {});
+  const std::string text =
+      ReadFile(absl::StrCat("/proc/", pid, "/stat")).value_or("");
   const std::size_t name_end = text.rfind(')');
   return name_end == std::string::npos ? '?' : text[name_end + 2];
 }
@@ -130,8 +130,7 @@ absl::Status ProcessPair::Resume() {
 pid_t ProcessPair::pid() const { return is_running() ? process_->pid() : 0; }
 
 std::string ProcessPair::Log() const {
-  std::ifstream file(temp_.File("server.log"));
-  return std::string(std::istreambuf_iterator<char>(file), {});
+  return ReadFile(temp_.File("server.log")).value_or("");
 }
 
 }  // namespace tandem::rpc::testing

@@ -10,12 +10,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <sstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "rpc/base/file.h"
 
 namespace tandem::node::testing {
 namespace {
@@ -25,13 +25,6 @@ using rpc::testing::Process;
 constexpr char kProgram[] = TANDEM_BIN_DIR "/tandem";
 
 }  // namespace
-
-std::string ReadFile(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
 
 std::vector<nlohmann::json> Outcome::Objects() const {
   std::vector<nlohmann::json> objects;
@@ -69,8 +62,12 @@ Running::Running(const rpc::testing::TempDir& dir,
   process_ = *std::move(process);
 }
 
-std::string Running::out() const { return ReadFile(files_ + ".out"); }
-std::string Running::err() const { return ReadFile(files_ + ".err"); }
+std::string Running::out() const {
+  return rpc::ReadFile(files_ + ".out").value_or("");
+}
+std::string Running::err() const {
+  return rpc::ReadFile(files_ + ".err").value_or("");
+}
 
 bool Running::WaitLines(int count) const {
   const absl::Time deadline = absl::Now() + kLong;

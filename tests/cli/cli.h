@@ -94,9 +94,6 @@ class Watched {
   const int pidfd_;
 };
 
-// What the file holds; empty if there is none.
-std::string ReadFile(const std::string& path);
-
 }  // namespace tandem::node::testing
 
 #endif  // TANDEM_TESTS_CLI_CLI_H_

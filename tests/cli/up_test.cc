@@ -8,11 +8,14 @@
 #include <fstream>
 #include <string>
 
+#include "rpc/base/file.h"
+#include "rpc/testing/status_matchers.h"
 #include "tests/cli/cli.h"
 
 namespace tandem::node::testing {
 namespace {
 
+using ::tandem::rpc::testing::IsOkAndHolds;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::StartsWith;
@@ -161,7 +164,7 @@ TEST(UpTest, AFileInThePlaceOfTheDirectoryIsNamed) {
   EXPECT_EQ(outcome.status, 1);
   EXPECT_THAT(outcome.err, HasSubstr(cli.data() + " is there and is not a "
                                                   "directory"));
-  EXPECT_EQ(ReadFile(cli.data()), "precious");
+  EXPECT_THAT(rpc::ReadFile(cli.data()), IsOkAndHolds("precious"));
 }
 
 TEST(UpTest, AChildThatRefusesItsDataIsReported) {

@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "rpc/base/file.h"
 #include "rpc/testing/process.h"
 #include "rpc/testing/process_pair.h"
 #include "rpc/testing/status_matchers.h"
@@ -30,9 +31,9 @@ constexpr char kVersion[] = "v0.38.23";
 // What a file of tests/interop/abci_cli holds: the two examples that CometBFT
 // tests its own kvstore with, and what that one answers.
 std::string Golden(const std::string& name) {
-  std::ifstream file(TANDEM_TEST_DATA "/" + name);
-  EXPECT_TRUE(file) << name;
-  return std::string(std::istreambuf_iterator<char>(file), {});
+  const auto text = rpc::ReadFile(TANDEM_TEST_DATA "/" + name);
+  EXPECT_THAT(text, IsOk());
+  return text.value_or("");
 }
 
 class AbciCliTest : public ::testing::Test {
@@ -64,8 +65,7 @@ class AbciCliTest : public ::testing::Test {
                                          .input_path = temp.File("input")});
     EXPECT_THAT(process, IsOk());
     EXPECT_THAT((*process)->Wait(absl::Seconds(60)), IsOk());
-    std::ifstream log(temp.File("log"));
-    return std::string(std::istreambuf_iterator<char>(log), {});
+    return rpc::ReadFile(temp.File("log")).value_or("");
   }
 
   ProcessPair app_;

@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "rpc/base/file.h"
 #include "rpc/testing/process.h"
 #include "rpc/testing/process_pair.h"
 #include "rpc/testing/status_matchers.h"
@@ -31,11 +32,6 @@ using ::tandem::rpc::testing::ProcessPair;
 constexpr char kPackage[] = "github.com/cometbft/cometbft/cmd/cometbft";
 constexpr char kVersion[] = "v0.38.23";
 
-std::string ReadFile(const std::string& path) {
-  std::ifstream file(path);
-  return std::string(std::istreambuf_iterator<char>(file), {});
-}
-
 class CometBftTest : public ::testing::Test {
  protected:
   CometBftTest()
@@ -55,7 +51,7 @@ class CometBftTest : public ::testing::Test {
 
   void TearDown() override {
     if (HasFailure()) {
-      const std::string log = ReadFile(temp_.File("log"));
+      const std::string log = rpc::ReadFile(temp_.File("log")).value_or("");
       printf("--- the end of what cometbft wrote:\n%s\n---\n",
              log.substr(log.size() > 4000 ? log.size() - 4000 : 0).c_str());
     }
@@ -73,7 +69,7 @@ class CometBftTest : public ::testing::Test {
   void Configure() {
     const std::string path = temp_.File("home/config/config.toml");
     const std::string text = absl::StrReplaceAll(
-        ReadFile(path),
+        rpc::ReadFile(path).value_or(""),
         {{"timeout_commit = \"1s\"", "timeout_commit = \"10ms\""},
          {"laddr = \"tcp://127.0.0.1:26657\"", "laddr = \"tcp://127.0.0.1:0\""},
          {"laddr = \"tcp://0.0.0.0:26656\"", "laddr = \"tcp://127.0.0.1:0\""}});

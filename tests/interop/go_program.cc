@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <system_error>
 #include <vector>
@@ -15,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "rpc/base/file.h"
 #include "rpc/base/unique_fd.h"
 #include "rpc/testing/process.h"
 #include "rpc/testing/temp_dir.h"
@@ -43,10 +43,9 @@ absl::StatusOr<std::string> Output(std::vector<std::string> command,
   if (!process.ok()) return process.status();
   const auto status = (*process)->Wait(kBuildTimeout);
   if (!status.ok()) return status.status();
-  std::ifstream log(temp.File("log"));
-  std::string output(std::istreambuf_iterator<char>(log), {});
-  if (*status == 0) return output;
-  return absl::UnavailableError(output);
+  absl::StatusOr<std::string> output = rpc::ReadFile(temp.File("log"));
+  if (*status == 0 || !output.ok()) return output;
+  return absl::UnavailableError(*output);
 }
 
 // The go command, in the PATH or where its own archive unpacks.

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "rpc/base/file.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
 
@@ -262,9 +263,7 @@ Refusal Refused(std::vector<std::string> arguments) {
   EXPECT_THAT(process, IsOk());
   const auto status = (*process)->Wait(absl::Seconds(30));
   EXPECT_THAT(status, IsOk());
-  std::ifstream log(dir.File("log"));
-  return {status.value_or(-1),
-          std::string(std::istreambuf_iterator<char>(log), {})};
+  return {status.value_or(-1), rpc::ReadFile(dir.File("log")).value_or("")};
 }
 
 TEST(PairTest, ADataDirectoryOfAnotherProgramIsRefused) {
@@ -313,8 +312,7 @@ TEST(PairTest, ASocketPathThatIsAFileIsRefusedUntouched) {
                dir.Address("app.sock"), "--data", dir.File("data")});
   EXPECT_EQ(refusal.exit_status, 1);
   EXPECT_THAT(refusal.words, HasSubstr(dir.File("node.sock")));
-  std::ifstream file(dir.File("node.sock"));
-  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}), "precious");
+  EXPECT_THAT(rpc::ReadFile(dir.File("node.sock")), IsOkAndHolds("precious"));
 }
 
 TEST(PairTest, WrongArgumentsAreExplained) {

@@ -12,7 +12,6 @@
 #endif
 
 #include <chrono>
-#include <deque>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -23,6 +22,7 @@
 #include "rpc/server/reply.h"
 #include "rpc/wire/grpc/grpc_message.h"
 #include "rpc/wire/grpc/grpc_status.h"
+#include "rpc/wire/grpc/outbox.h"
 
 namespace tandem::rpc {
 namespace {
@@ -31,10 +31,6 @@ using google::protobuf::MessageLite;
 using grpc::ByteBuffer;
 using grpc::CallbackServerContext;
 using BidiReactor = grpc::ServerBidiReactor<ByteBuffer, ByteBuffer>;
-
-// Bytes that a stream's writer may have waiting for a client that reads slowly.
-// One message more than this is taken, so that each message fits.
-constexpr std::size_t kMaxUnsentBytes = 256 << 10;
 
 // What the calls of one method have in common. Copied into each: a handler may
 // keep a stream that is over longer than the service lives.
@@ -155,10 +151,10 @@ class StreamCall final : public BidiReactor,
     if (!status.ok()) return absl::InvalidArgumentError(status.message());
     MutexLock lock(mu_);
     if (is_over_) return absl::CancelledError("the stream is over");
-    if (unsent_bytes_ >= kMaxUnsentBytes) {
+    if (outbox_.is_full()) {
       return absl::ResourceExhaustedError("the client reads too slowly");
     }
-    Queue(std::move(bytes));
+    outbox_.Push(std::move(bytes));
     Pump();
     return absl::OkStatus();
   }
@@ -166,7 +162,7 @@ class StreamCall final : public BidiReactor,
   void OnWritable(Ready ready) override ABSL_LOCKS_EXCLUDED(mu_) {
     {
       MutexLock lock(mu_);
-      if (!is_over_ && unsent_bytes_ >= kMaxUnsentBytes) {
+      if (!is_over_ && outbox_.is_full()) {
         writable_.push_back(std::move(ready));
         return;
       }
@@ -201,7 +197,7 @@ class StreamCall final : public BidiReactor,
     {
       MutexLock lock(mu_);
       if (is_over_) return;
-      if (last != nullptr && end.ok()) Queue(std::move(bytes));
+      if (last != nullptr && end.ok()) outbox_.Push(std::move(bytes));
       writable = End(end);
       Pump();
     }
@@ -226,12 +222,6 @@ class StreamCall final : public BidiReactor,
     target_.method.stream(target_.handler, std::move(self), request_.get());
   }
 
-  void Queue(ByteBuffer bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    // An empty message takes room as well.
-    unsent_bytes_ += bytes.Length() + kMessageOverhead;
-    queue_.push_back(std::move(bytes));
-  }
-
   // Takes no more messages; returns what waited for room.
   std::vector<Ready> End(const absl::Status& status)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
@@ -244,11 +234,9 @@ class StreamCall final : public BidiReactor,
   // reactions later, on another stack, so the lock may be held.
   void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     if (is_writing_ || is_finished_) return;
-    if (!queue_.empty()) {
+    if (!outbox_.is_empty()) {
       is_writing_ = true;
-      bytes_out_.Swap(&queue_.front());
-      queue_.pop_front();
-      StartWrite(&bytes_out_);
+      StartWrite(outbox_.Next());
     } else if (is_over_) {
       is_finished_ = true;
       BidiReactor::Finish(ToGrpc(end_));
@@ -260,10 +248,9 @@ class StreamCall final : public BidiReactor,
     {
       MutexLock lock(mu_);
       is_writing_ = false;
-      unsent_bytes_ -= bytes_out_.Length() + kMessageOverhead;
-      bytes_out_.Clear();
-      if (!ok) queue_.clear();
-      if (unsent_bytes_ < kMaxUnsentBytes) writable.swap(writable_);
+      outbox_.Written();
+      if (!ok) outbox_.Clear();
+      if (!outbox_.is_full()) writable.swap(writable_);
       Pump();
     }
     for (Ready& ready : writable) ready();
@@ -298,7 +285,7 @@ class StreamCall final : public BidiReactor,
     std::vector<Ready> writable;
     {
       MutexLock lock(mu_);
-      queue_.clear();
+      outbox_.Clear();
       writable = End(why);
       Pump();
     }
@@ -311,20 +298,15 @@ class StreamCall final : public BidiReactor,
     const auto self = std::exchange(grpc_owner_, nullptr);
   }
 
-  static constexpr std::size_t kMessageOverhead = 64;
-
   const Target target_;
   std::shared_ptr<StreamCall> grpc_owner_;  // Until OnDone.
   std::shared_ptr<StreamCall> waiting_;     // While the pool has it.
   std::unique_ptr<MessageLite> request_;    // Of a server stream.
-  // gRPC's, while it reads and writes.
+  // gRPC's, while it reads.
   ByteBuffer bytes_in_;
-  ByteBuffer bytes_out_;
 
   Mutex mu_;
-  std::deque<ByteBuffer> queue_ ABSL_GUARDED_BY(mu_);
-  // Queued and being written.
-  std::size_t unsent_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  Outbox outbox_ ABSL_GUARDED_BY(mu_);
   bool is_writing_ ABSL_GUARDED_BY(mu_) = false;
   std::vector<Ready> writable_ ABSL_GUARDED_BY(mu_);
   MessageLite* into_ ABSL_GUARDED_BY(mu_) = nullptr;

@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <deque>
 #include <map>
 #include <utility>
 #include <vector>
@@ -22,6 +21,7 @@
 #include "rpc/wire/grpc/callback_threads.h"
 #include "rpc/wire/grpc/grpc_message.h"
 #include "rpc/wire/grpc/grpc_status.h"
+#include "rpc/wire/grpc/outbox.h"
 
 namespace tandem::rpc {
 
@@ -56,10 +56,6 @@ using google::protobuf::MessageLite;
 using grpc::ByteBuffer;
 using UnaryStub = grpc::TemplatedGenericStub<MessageLite, Incoming>;
 using StreamStub = grpc::TemplatedGenericStub<ByteBuffer, Incoming>;
-
-// Bytes that may wait for a server that reads slowly. One message more than
-// this is taken, so that each message fits.
-constexpr std::size_t kMaxUnsentBytes = 256 << 10;
 
 // Longer timeouts count as none.
 constexpr absl::Duration kLongestTimeout = absl::Hours(24 * 365);
@@ -339,12 +335,10 @@ class GrpcTransport::Stream final
     if (!status.ok()) return absl::InvalidArgumentError(status.message());
     MutexLock lock(mu_);
     if (is_send_over_) return absl::CancelledError("the stream is over");
-    if (unsent_bytes_ >= kMaxUnsentBytes) {
+    if (outbox_.is_full()) {
       return absl::ResourceExhaustedError("the server reads too slowly");
     }
-    // An empty message takes room as well.
-    unsent_bytes_ += bytes.Length() + kMessageOverhead;
-    queue_.push_back(std::move(bytes));
+    outbox_.Push(std::move(bytes));
     Pump();
     return absl::OkStatus();
   }
@@ -352,7 +346,7 @@ class GrpcTransport::Stream final
   void OnWritable(Ready ready) override ABSL_LOCKS_EXCLUDED(mu_) {
     {
       MutexLock lock(mu_);
-      if (!is_send_over_ && unsent_bytes_ >= kMaxUnsentBytes) {
+      if (!is_send_over_ && outbox_.is_full()) {
         writable_.push_back(std::move(ready));
         return;
       }
@@ -408,11 +402,9 @@ class GrpcTransport::Stream final
   // reactions later, on another stack, so the lock may be held.
   void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     if (is_writing_ || is_done_) return;
-    if (!queue_.empty()) {
+    if (!outbox_.is_empty()) {
       is_writing_ = true;
-      bytes_out_.Swap(&queue_.front());
-      queue_.pop_front();
-      StartWrite(&bytes_out_);
+      StartWrite(outbox_.Next());
     } else if (is_closing_) {
       is_closing_ = false;
       is_writing_ = true;
@@ -425,14 +417,13 @@ class GrpcTransport::Stream final
     {
       MutexLock lock(mu_);
       is_writing_ = false;
-      unsent_bytes_ -= bytes_out_.Length() + kMessageOverhead;
-      bytes_out_.Clear();
+      outbox_.Written();
       if (!ok) {
         // The server takes no more. What it sent can still be read.
-        queue_.clear();
+        outbox_.Clear();
         is_closing_ = false;
         writable = EndSend();
-      } else if (unsent_bytes_ < kMaxUnsentBytes) {
+      } else if (!outbox_.is_full()) {
         writable.swap(writable_);
       }
       Pump();
@@ -467,7 +458,7 @@ class GrpcTransport::Stream final
     {
       MutexLock lock(mu_);
       if (std::exchange(is_released_, true)) return;
-      queue_.clear();
+      outbox_.Clear();
       is_closing_ = false;
       writable = EndSend();
     }
@@ -498,23 +489,18 @@ class GrpcTransport::Stream final
     return connection_->Explain(method_, status, timeout_);
   }
 
-  static constexpr std::size_t kMessageOverhead = 64;
-
   const std::shared_ptr<Connection> connection_;
   const Method& method_;
   const std::optional<absl::Duration> timeout_;
   Cancellation* const cancellation_;
   std::uint64_t cancellation_key_ = 0;
   std::shared_ptr<Stream> grpc_owner_;  // Until OnDone.
-  // gRPC's, while it reads and writes.
+  // gRPC's, while it reads.
   Incoming incoming_;
-  ByteBuffer bytes_out_;
   grpc::ClientContext context_;
 
   mutable Mutex mu_;
-  std::deque<ByteBuffer> queue_ ABSL_GUARDED_BY(mu_);
-  // Queued and being written.
-  std::size_t unsent_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  Outbox outbox_ ABSL_GUARDED_BY(mu_);
   bool is_writing_ ABSL_GUARDED_BY(mu_) = false;
   std::vector<Ready> writable_ ABSL_GUARDED_BY(mu_);
   // CloseSend was called, and gRPC not told yet.

@@ -17,6 +17,7 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "rpc/base/file.h"
 #include "rpc/testing/process.h"
 #include "rpc/testing/process_pair.h"
 #include "rpc/testing/status_matchers.h"
@@ -186,9 +187,8 @@ Ended RunToEnd(std::vector<std::string> command) {
       {.command = std::move(command), .log_path = temp.File("log")});
   if (!process.ok()) return {.output = process.status().ToString()};
   const auto status = (*process)->Wait(kGenerous);
-  std::ifstream log(temp.File("log"));
   return {.status = status.value_or(-1),
-          .output = std::string(std::istreambuf_iterator<char>(log), {})};
+          .output = rpc::ReadFile(temp.File("log")).value_or("")};
 }
 
 class KvStoreStartTest : public ::testing::Test {

@@ -1,13 +1,13 @@
 #include "rpc/testing/process.h"
 
 #include <csignal>
-#include <fstream>
 #include <iterator>
 #include <string>
 #include <thread>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "rpc/base/file.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
 
@@ -26,10 +26,7 @@ class ProcessTest : public ::testing::Test {
     EXPECT_THAT(process, IsOk());
     return process.ok() ? *std::move(process) : nullptr;
   }
-  std::string Log() {
-    std::ifstream file(temp_.File("log"));
-    return std::string(std::istreambuf_iterator<char>(file), {});
-  }
+  std::string Log() { return ReadFile(temp_.File("log")).value_or(""); }
 
   TempDir temp_;
 };
