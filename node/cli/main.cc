@@ -15,6 +15,7 @@
 #include "node/cli/submit.h"
 #include "node/cli/up.h"
 #include "node/cli/watch.h"
+#include "rpc/base/standard_descriptors.h"
 
 namespace tandem::node {
 namespace {
@@ -37,6 +38,7 @@ int Run(Command& command) {
 }
 
 int Main(int argc, char** argv) {
+  if (!rpc::StandardDescriptors().ok()) return kFailed;
   std::signal(SIGPIPE, SIG_IGN);  // Output sees that its reader is gone.
   CLI::App program(
       "Runs a pair of processes, an application and a node, and "

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "rpc/base/file.h"
+#include "rpc/base/standard_descriptors.h"
 #include "rpc/base/status_macros.h"
 #include "rpc/socket/unix_address.h"
 #include "rpc/socket/unix_listener.h"
@@ -92,6 +93,7 @@ absl::StatusOr<std::string> ProgramOptions::ReadDataDirectory() const {
 
 int RunProgram(CLI::App& program, int argc, char** argv,
                const std::function<absl::Status()>& body) {
+  if (!StandardDescriptors().ok()) return kFailed;
   spdlog::set_default_logger(spdlog::stderr_color_mt(program.get_name()));
   try {
     program.parse(argc, argv);

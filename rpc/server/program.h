@@ -54,10 +54,11 @@ class ProgramOptions {
   std::string group_;
 };
 
-// Reads the command line of `program` and runs `body`, which logs to standard
-// error by spdlog under the program's name. Returns the exit status: 0; 1 when
-// `body` fails, after its message on standard error; 2 when the command line is
-// wrong, or `body` says kInvalidArgument.
+// Opens /dev/null on standard descriptors that are closed, reads the command
+// line of `program` and runs `body`, which logs to standard error by spdlog
+// under the program's name. Returns the exit status: 0; 1 when `body` fails,
+// after its message on standard error; 2 when the command line is wrong, or
+// `body` says kInvalidArgument.
 int RunProgram(CLI::App& program, int argc, char** argv,
                const std::function<absl::Status()>& body);
 
