@@ -153,6 +153,8 @@ absl::Status ServeUntilStopped(const Arguments& arguments,
   NodeService service(*node, *store, subscriptions, data.genesis(), data.key());
   options.name = ProgramName();
   options.services = {Serve(service)};
+  // Readers are sent the same blocks.
+  options.max_message_bytes = kMaxAppMessage;
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<rpc::Server> server,
                           rpc::Server::Start(std::move(options)));
   service.SetInstanceId(server->instance_id());

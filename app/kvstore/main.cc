@@ -1,6 +1,7 @@
 // The tandem-kvstore program: serves the key-value store to a node.
 
 #include <CLI/CLI.hpp>
+#include <cstddef>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -23,6 +24,9 @@ namespace {
 // What calls in flight have to finish after SIGTERM.
 constexpr absl::Duration kStopTimeout = absl::Seconds(10);
 
+// Larger than a FinalizeBlock with the largest block, of 100 MiB.
+constexpr std::size_t kMaxMessage = 128 << 20;
+
 constexpr char kFooter[] =
     "Stops on SIGTERM or Ctrl-C, after what it is working on.\n\n"
     "Example:\n"
@@ -41,6 +45,7 @@ absl::Status Run(const rpc::ProgramOptions& program) {
   TANDEM_ASSIGN_OR_RETURN(const abci::ResponseInfo info, store->Info({}));
   AbciService service(*store);
   options.name = "tandem-kvstore " TANDEM_VERSION;
+  options.max_message_bytes = kMaxMessage;
   options.services = {Serve(service)};
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<rpc::Server> server,
                           rpc::Server::Start(std::move(options)));

@@ -5,6 +5,12 @@
 #include "rpc/base/status_macros.h"
 
 namespace tandem::node {
+namespace {
+
+// Larger than the largest block, of 100 MiB, with its results.
+constexpr std::size_t kMaxMessage = 256 << 20;
+
+}  // namespace
 
 void AddDataOption(CLI::App& app, std::string& data) {
   data = "tandem-data";
@@ -31,7 +37,8 @@ absl::StatusOr<std::unique_ptr<rpc::Channel>> NodeOption::Connect() {
                             PairDirectory::ReadAddresses(data_));
     address_ = addresses.node;
   }
-  return rpc::Channel::Connect(address_, {.server_uid = server_uid_});
+  return rpc::Channel::Connect(
+      address_, {.server_uid = server_uid_, .max_message_bytes = kMaxMessage});
 }
 
 absl::Status NodeOption::Explain(const absl::Status& status) const {
