@@ -74,7 +74,7 @@ Json AppJson(const v1::AppStatus& app) {
           {"address", app.address()},
           {"version", app.version()},
           {"app_version", app.app_version()},
-          {"data", app.data()},
+          {"data_when_connected", app.data()},
           {"instance", app.instance_id()}};
 }
 

@@ -30,6 +30,8 @@ TEST(StatusTest, SaysHowTheNodeIs) {
   EXPECT_GT(status["chain"]["height"], 0);
   EXPECT_EQ(status["app"]["state"], "RUNNING");
   EXPECT_EQ(status["mempool"]["transactions"], 0);
+  // The application's words of then: it has a transaction by now.
+  EXPECT_EQ(status["app"]["data_when_connected"], "{\"size\":0}");
 }
 
 TEST(StatusTest, SaysWhoTheApplicationIs) {
