@@ -14,8 +14,10 @@ constexpr std::size_t kMaxBatch = 500;
 constexpr std::size_t kMaxBatchBytes = 1 << 20;
 constexpr std::size_t kMaxInFlight = 4;
 // What a call has beyond the time that the node has to commit.
-constexpr absl::Duration kGrace = absl::Seconds(5);
-constexpr absl::Duration kFullPause = absl::Milliseconds(20);
+constexpr absl::Duration kGrace = absl::Seconds(2);
+// Between looks at the node while there is no answer.
+constexpr absl::Duration kPause = absl::Milliseconds(50);
+constexpr absl::Duration kAskTimeout = absl::Seconds(1);
 
 v1::SubmitBatchRequest MakeRequest(v1::Wait wait, absl::Duration timeout) {
   v1::SubmitBatchRequest request;
@@ -28,24 +30,34 @@ v1::SubmitBatchRequest MakeRequest(v1::Wait wait, absl::Duration timeout) {
   return request;
 }
 
+// By contract the transaction is neither in the mempool nor in a block.
+bool IsNotTaken(const absl::Status& status) {
+  return absl::IsResourceExhausted(status) || absl::IsUnavailable(status);
+}
+
 }  // namespace
 
 struct BatchSender::Batch {
+  enum class State {
+    kOnItsWay,
+    kRefused,  // Those at the places `sent` may be handed in again.
+    kAnswered,
+  };
+
   std::vector<Submission> submissions;
   std::vector<std::size_t> sent;  // Their places in `submissions`.
   absl::Time first_sent;
-  bool is_answered = false;
+  State state = State::kOnItsWay;
 };
 
-BatchSender::BatchSender(v1::NodeClient& client, v1::Wait wait,
-                         absl::Duration timeout)
-    : client_(client), wait_(wait), timeout_(timeout) {}
+BatchSender::BatchSender(v1::NodeClient& client, Options options)
+    : client_(client), options_(std::move(options)) {}
 
 BatchSender::~BatchSender() {
   cancellation_.Cancel();
   for (const auto& batch : in_flight_) {
     rpc::MutexLock lock(mu_);
-    mu_.Await([&] { return batch->is_answered; });
+    mu_.Await([&] { return batch->state != Batch::State::kOnItsWay; });
   }
 }
 
@@ -71,17 +83,20 @@ void BatchSender::Send() {
 void BatchSender::Start(Batch& batch) {
   if (batch.sent.empty()) {
     rpc::MutexLock lock(mu_);
-    batch.is_answered = true;
+    batch.state = Batch::State::kAnswered;
     return;
   }
   const absl::Duration left =
-      std::max(timeout_ - (absl::Now() - batch.first_sent), kFullPause);
-  v1::SubmitBatchRequest request = MakeRequest(wait_, left);
+      std::max(batch.first_sent + options_.timeout - absl::Now(), kPause);
+  v1::SubmitBatchRequest request = MakeRequest(options_.wait, left);
   for (const std::size_t place : batch.sent) {
     request.add_txs(batch.submissions[place].tx);
   }
   client_.SubmitBatch(
-      request, {.timeout = left + kGrace, .cancellation = &cancellation_},
+      request,
+      {.timeout = left + kGrace,
+       .wait_for_ready = true,
+       .cancellation = &cancellation_},
       [this, &batch](absl::StatusOr<v1::SubmitBatchReply> reply) {
         OnReply(batch, std::move(reply));
       });
@@ -95,6 +110,14 @@ void BatchSender::OnReply(Batch& batch,
         absl::StrCat("the node answered ", reply->results_size(), " of ",
                      batch.sent.size(), " transactions"));
   }
+  if (absl::IsUnavailable(reply.status())) {
+    // It waited for a server, so there was one, which may have acted on it.
+    reply = absl::UnavailableError(absl::StrCat(
+        reply.status().message(),
+        "; the transaction may be committed: `tandem ", "watch --from ",
+        options_.first_height, "` shows it if it is"));
+  }
+  std::vector<std::size_t> not_taken;
   for (std::size_t i = 0; i < batch.sent.size(); ++i) {
     Submission& submission = batch.submissions[batch.sent[i]];
     submission.latency = absl::Now() - batch.first_sent;
@@ -106,30 +129,44 @@ void BatchSender::OnReply(Batch& batch,
     submission.status = absl::Status(
         static_cast<absl::StatusCode>(result.status()), result.message());
     submission.result = std::move(*result.mutable_result());
+    if (IsNotTaken(submission.status)) not_taken.push_back(batch.sent[i]);
   }
+  batch.sent = std::move(not_taken);
   rpc::MutexLock lock(mu_);
-  batch.is_answered = true;
+  batch.state =
+      batch.sent.empty() ? Batch::State::kAnswered : Batch::State::kRefused;
   mu_.NotifyAll();
 }
 
-bool BatchSender::StartAgain(Batch& batch) {
-  if (absl::Now() - batch.first_sent + kFullPause >= timeout_) return false;
-  const auto is_done = [&batch](std::size_t place) {
-    return !absl::IsResourceExhausted(batch.submissions[place].status);
-  };
-  batch.sent.erase(
-      std::remove_if(batch.sent.begin(), batch.sent.end(), is_done),
-      batch.sent.end());
-  if (batch.sent.empty()) return false;
-  batch.is_answered = false;
-  absl::SleepFor(kFullPause);
-  Start(batch);
-  return true;
+std::string_view BatchSender::AskWhoIsAway() {
+  const auto status = client_.Status({}, {.timeout = kAskTimeout});
+  if (!status.ok()) return "the node";
+  const v1::AppStatus::State state = status->app().state();
+  const bool is_away =
+      state == v1::AppStatus::AWAY || state == v1::AppStatus::RECOVERING;
+  return is_away ? "the application" : "";
+}
+
+void BatchSender::StartAgain(bool is_ready) {
+  for (const auto& batch : in_flight_) {
+    {
+      rpc::MutexLock lock(mu_);
+      if (batch->state != Batch::State::kRefused) continue;
+      const absl::Time end = batch->first_sent + options_.timeout;
+      if (absl::Now() + kPause >= end) {
+        batch->state = Batch::State::kAnswered;
+        continue;
+      }
+      if (!is_ready) continue;
+      batch->state = Batch::State::kOnItsWay;
+    }
+    Start(*batch);
+  }
 }
 
 bool BatchSender::IsAnswered(const Batch& batch) {
   rpc::MutexLock lock(mu_);
-  return batch.is_answered;
+  return batch.state == Batch::State::kAnswered;
 }
 
 std::vector<Submission> BatchSender::TakeReady() {
@@ -143,10 +180,17 @@ std::vector<Submission> BatchSender::TakeReady() {
 std::vector<Submission> BatchSender::TakeNext() {
   if (in_flight_.empty()) return {};
   Batch& oldest = *in_flight_.front();
-  do {
-    rpc::MutexLock lock(mu_);
-    mu_.Await([&] { return oldest.is_answered; });  // The call has a deadline.
-  } while (StartAgain(oldest));
+  while (true) {
+    {
+      rpc::MutexLock lock(mu_);
+      const bool is_answered = mu_.AwaitFor(
+          kPause, [&] { return oldest.state == Batch::State::kAnswered; });
+      if (is_answered) break;
+    }
+    const std::string_view away = AskWhoIsAway();
+    if (!away.empty()) options_.on_wait(away);
+    StartAgain(away.empty());
+  }
   std::vector<Submission> submissions = std::move(oldest.submissions);
   in_flight_.pop_front();
   return submissions;

@@ -6,8 +6,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -29,15 +31,28 @@ struct Submission {
 };
 
 // Hands transactions to a node in batches, several in flight, and gives them
-// back in their order. A transaction that finds the mempool full is handed in
-// again until its time is over; others may overtake it then.
+// back in their order. One that the node has for certain not taken, because the
+// mempool is full or the application or the node is away, is handed in again
+// until its time is over; others may overtake it then. What became of one whose
+// call broke is unknown, so it is given back, with how to find out.
 //
 // Lifecycle: the destructor cancels what is in flight.
 // Thread safety: thread-compatible.
 class BatchSender {
  public:
-  // `timeout` is what each transaction has. `client` must outlive this.
-  BatchSender(v1::NodeClient& client, v1::Wait wait, absl::Duration timeout);
+  struct Options {
+    v1::Wait wait = v1::COMMIT;
+    // What each transaction has.
+    absl::Duration timeout;
+    // Where to look for those whose call broke.
+    std::int64_t first_height = 1;
+    // Is told, again and again, what it is that TakeReady() or TakeNext() waits
+    // for, such as "the application". Never for an answer alone.
+    std::function<void(std::string_view)> on_wait;
+  };
+
+  // `client` must outlive this.
+  BatchSender(v1::NodeClient& client, Options options);
   ~BatchSender();
   BatchSender(const BatchSender&) = delete;
   BatchSender& operator=(const BatchSender&) = delete;
@@ -59,21 +74,22 @@ class BatchSender {
 
   void Start(Batch& batch);
   void OnReply(Batch& batch, absl::StatusOr<v1::SubmitBatchReply> reply);
-  // Hands in again what found the mempool full; false when there is nothing or
-  // no time is left.
-  bool StartAgain(Batch& batch);
+  // Whom the transactions wait for; empty when node and application work.
+  std::string_view AskWhoIsAway();
+  // Hands in again, if `is_ready`, what the node has not taken and has time
+  // left.
+  void StartAgain(bool is_ready) ABSL_LOCKS_EXCLUDED(mu_);
   bool IsAnswered(const Batch& batch) ABSL_LOCKS_EXCLUDED(mu_);
 
   v1::NodeClient& client_;
-  const v1::Wait wait_;
-  const absl::Duration timeout_;
+  const Options options_;
   rpc::Cancellation cancellation_;
 
   std::vector<Submission> filling_;
   std::size_t filling_bytes_ = 0;
   std::deque<std::unique_ptr<Batch>> in_flight_;
 
-  rpc::Mutex mu_;  // Guards Batch::is_answered.
+  rpc::Mutex mu_;  // Guards Batch::state.
 };
 
 }  // namespace tandem::node

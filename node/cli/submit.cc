@@ -148,9 +148,12 @@ class TransactionReader {
 
   bool WouldWait() const { return lines_.WouldWait(); }
 
-  void Show(Progress& progress, std::uint64_t answered) const {
-    progress.Show(lines_.position(), total_,
-                  absl::StrCat(answered, " of ", count_, " lines answered"));
+  // `more` comes behind it.
+  void Show(Progress& progress, std::uint64_t answered,
+            absl::string_view more = "") const {
+    progress.Show(
+        lines_.position(), total_,
+        absl::StrCat(answered, " of ", count_, " lines answered", more));
   }
 
  private:
@@ -228,9 +231,25 @@ absl::Status SubmitAll(TransactionReader& reader, BatchSender& sender,
   }
 }
 
+// The node's status, waiting for a node until `timeout`.
+absl::StatusOr<v1::StatusReply> AwaitNode(v1::NodeClient& client,
+                                          absl::Duration timeout,
+                                          Progress& progress) {
+  const auto status = client.Status(
+      {}, {.timeout = std::min(timeout, rpc::kDefaultCallTimeout)});
+  if (!absl::IsUnavailable(status.status())) return status;
+  progress.Show(0, 0, "waiting for the node");
+  const auto later =
+      client.Status({}, {.timeout = timeout, .wait_for_ready = true});
+  if (!absl::IsDeadlineExceeded(later.status())) return later;
+  return absl::UnavailableError(later.status().message());
+}
+
 constexpr char kMore[] =
     "Each line is one transaction, without its newline. A line that fails is\n"
-    "reported and does not stop the rest; the exit status is 1 then.\n\n"
+    "reported and does not stop the rest; the exit status is 1 then. While "
+    "the\n"
+    "node or the application is away, it waits for them until --timeout.\n\n"
     "Example:\n"
     "  printf 'color=blue\\nsize=4\\n' | tandem submit\n"
     "  tandem submit --json --wait check transactions.txt";
@@ -264,16 +283,24 @@ absl::StatusOr<int> SubmitCommand::Run(Output& output) {
   TANDEM_ASSIGN_OR_RETURN(Input input, OpenInput(file_));
   TANDEM_ASSIGN_OR_RETURN(auto channel, node_.Connect());
   v1::NodeClient client(*channel);
-  const auto status =
-      client.Status({}, {.timeout = std::min(absl::Seconds(timeout_seconds_),
-                                             rpc::kDefaultCallTimeout)});
-  if (!status.ok()) return node_.Explain(status.status());
+  const absl::Duration timeout = absl::Seconds(timeout_seconds_);
+  Report report(output, is_json_);
+  const auto status = AwaitNode(client, timeout, report.progress());
+  if (!status.ok()) {
+    report.progress().Clear();
+    return node_.Explain(status.status());
+  }
 
   TransactionReader reader(std::move(input), is_hex_,
                            status->mempool().max_transaction_bytes());
-  BatchSender sender(client, wait_ == "check" ? v1::CHECK : v1::COMMIT,
-                     absl::Seconds(timeout_seconds_));
-  Report report(output, is_json_);
+  const auto show_wait = [&reader, &report](std::string_view whom) {
+    reader.Show(report.progress(), report.tally().answered(),
+                absl::StrCat("; waiting for ", std::string(whom)));
+  };
+  BatchSender sender(client, {.wait = wait_ == "check" ? v1::CHECK : v1::COMMIT,
+                              .timeout = timeout,
+                              .first_height = status->height() + 1,
+                              .on_wait = show_wait});
   TANDEM_RETURN_IF_ERROR(SubmitAll(reader, sender, report));
   report.progress().Clear();
   if (!is_json_) {
