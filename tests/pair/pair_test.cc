@@ -52,6 +52,20 @@ TEST(PairTest, AMalformedTransactionCostsNobodyElseAnything) {
   EXPECT_THAT(pair.Get("b"), IsOkAndHolds("2"));
 }
 
+TEST(PairTest, ABatchOfTooManyIsRefusedAsAWhole) {
+  Pair pair;
+  ASSERT_THAT(pair.node().Start(), IsOk());
+  node::v1::SubmitBatchRequest request;
+  for (int i = 0; i < 65'536; ++i) request.add_txs();
+  const auto most = pair.client().SubmitBatch(request);
+  ASSERT_THAT(most, IsOk());
+  EXPECT_EQ(most->results_size(), 65'536);
+  request.add_txs();
+  EXPECT_THAT(pair.client().SubmitBatch(request),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("65537"), HasSubstr("65536"))));
+}
+
 TEST(PairTest, NothingAcknowledgedIsLostWhenTheAppIsKilled) {
   Pair pair;
   ASSERT_THAT(pair.Start(), IsOk());
