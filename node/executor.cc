@@ -260,9 +260,13 @@ absl::Status Executor::MakeNextBlock(AppConnection& app) {
   mempool_.AwaitChecks(kEnoughForABlock, kLongestWaitForChecks);
   mempool_.Pause();
   const absl::Cleanup resume = [this] { mempool_.Resume(); };
-  TANDEM_ASSIGN_OR_RETURN(v1::Block block, Propose(app));
-  TANDEM_RETURN_IF_ERROR(store_.SaveBlock(block));
-  return ApplySaved(app, std::move(block));
+  absl::StatusOr<v1::Block> block = Propose(app);
+  if (!block.ok()) {
+    mempool_.TakeBack();
+    return block.status();
+  }
+  TANDEM_RETURN_IF_ERROR(store_.SaveBlock(*block));
+  return ApplySaved(app, *std::move(block));
 }
 
 absl::StatusOr<v1::Block> Executor::Propose(AppConnection& app) {

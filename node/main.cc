@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <csignal>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,9 +29,9 @@
 namespace tandem::node {
 namespace {
 
-// After SIGTERM: for calls in flight, then for the block in work.
+// After SIGTERM: for what is in the mempool, then for calls in flight.
+constexpr absl::Duration kStopBlocks = absl::Seconds(5);
 constexpr absl::Duration kStopCalls = absl::Seconds(5);
-constexpr absl::Duration kStopBlock = absl::Seconds(5);
 // Larger than the largest block.
 constexpr std::size_t kMaxAppMessage = 256 << 20;
 
@@ -150,23 +151,26 @@ absl::Status ServeUntilStopped(const Arguments& arguments,
                          std::raise(SIGTERM);
                        }},
                   *store, data.genesis(), data.key()));
-  NodeService service(*node, *store, subscriptions, data.genesis(), data.key());
+  NodeService service(*node, *store, subscriptions, data.genesis(), data.key(),
+                      options.instance_id);
   options.name = ProgramName();
   options.services = {Serve(service)};
   // Readers are sent the same blocks.
   options.max_message_bytes = kMaxAppMessage;
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<rpc::Server> server,
                           rpc::Server::Start(std::move(options)));
-  service.SetInstanceId(server->instance_id());
   spdlog::info("Listening on {}, chain {}, height {}.", server->address(),
                data.genesis().chain_id, state.height());
 
   while (!termination.Wait(absl::Hours(1))) {
   }
   spdlog::info("Stopping.");
+  // In this order, so that who waits for a commit, or watches, sees what is
+  // still committed.
+  node->Stop(kStopBlocks);
   subscriptions.Stop();
-  server->Stop(kStopCalls);
-  node->Stop(kStopBlock);
+  // A handler that is left behind still uses the store.
+  if (!server->Stop(kStopCalls)) std::_Exit(1);
   return fatal;
 }
 

@@ -13,9 +13,18 @@ namespace {
 using rpc::MutexLock;
 using tendermint::abci::ResponseCheckTx;
 
-// A connection that broke says nothing about the transaction.
-bool IsLost(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsCancelled(status);
+// A connection that broke, or an application that is overloaded, says nothing
+// about the transaction.
+bool SaysNothing(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsCancelled(status) ||
+         absl::IsResourceExhausted(status);
+}
+
+absl::Status Unfinished(const absl::Status& why) {
+  return absl::UnknownError(absl::StrCat(
+      why.message(),
+      "; the block with the transaction was begun: whether it is committed "
+      "shows when the node is back"));
 }
 
 }  // namespace
@@ -85,6 +94,7 @@ absl::Status Mempool::MayEnter(const std::string& tx, const Hash& hash) const {
   if (committed_by_hash_.contains(hash)) {
     return absl::AlreadyExistsError("the transaction is committed already");
   }
+  if (!closed_.ok()) return closed_;
   if (app_ == nullptr) return away_;
   if (absl::Status status = CheckSize(tx.size()); !status.ok()) return status;
   if (entries_.size() >= limits_.max_transactions ||
@@ -107,6 +117,14 @@ v1::MempoolStatus Mempool::GetStatus() const {
   return status;
 }
 
+void Mempool::Drain(absl::Status why, absl::Duration limit) {
+  MutexLock lock(mu_);
+  closed_ = std::move(why);
+  mu_.AwaitFor(limit, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return entries_.empty() || app_ == nullptr;
+  });
+}
+
 void Mempool::Attach(AppConnection* app) {
   {
     MutexLock lock(mu_);
@@ -123,6 +141,7 @@ void Mempool::Detach(absl::Status why) {
     app_ = nullptr;
     away_ = why;
     is_paused_ = false;
+    mu_.NotifyAll();
     mu_.Await([this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
       return callbacks_ == 0 && !is_sending_;
     });
@@ -182,6 +201,11 @@ Transactions Mempool::Reap() {
   return txs;
 }
 
+void Mempool::TakeBack() {
+  MutexLock lock(mu_);
+  for (Entry& entry : entries_) entry.is_offered = false;
+}
+
 void Mempool::Update(const v1::CommittedBlock& block) {
   Notices notices;
   {
@@ -209,6 +233,7 @@ void Mempool::Update(const v1::CommittedBlock& block) {
       DropUntaken(block.block().header().height(), notices);
     }
     CheckAllAgain();
+    mu_.NotifyAll();
   }
   Tell(notices);
 }
@@ -241,7 +266,10 @@ void Mempool::Clear(const absl::Status& why) {
   Notices notices;
   {
     MutexLock lock(mu_);
-    while (!entries_.empty()) Drop(entries_.begin(), why, notices);
+    while (!entries_.empty()) {
+      const auto entry = entries_.begin();
+      Drop(entry, entry->is_offered ? Unfinished(why) : why, notices);
+    }
   }
   Tell(notices);
 }
@@ -392,9 +420,9 @@ void Mempool::OnAnswer(Entries::iterator entry,
       entry->was_accepted = true;
       entry->gas = answer->gas_wanted();
       is_first = ++ready_ == 1;
-    } else if (entry->was_accepted && IsLost(verdict) &&
-               !absl::IsDeadlineExceeded(answer.status())) {
-      entry->state = State::kWaiting;  // for the next connection
+    } else if (entry->was_accepted && SaysNothing(answer.status())) {
+      entry->state = State::kReady;  // by the check before
+      is_first = ++ready_ == 1;
     } else {
       Drop(entry, verdict, notices);
     }

@@ -75,20 +75,25 @@ class Mempool {
 
   // Takes transactions in, in their order; each is answered through `watcher`:
   //   kInvalidArgument    empty, or too large for the pool or for a block; or
-  //   it
-  //                       wants more gas than a block has
+  //                       it wants more gas than a block has
   //   kAlreadyExists      in the pool, or committed not long ago
   //   kResourceExhausted  the pool is full
   //   kAborted            dropped: refused when it was checked again, or left
-  //   out
-  //                       by the application (see Update)
-  //   what Detach() was given, while no application is attached
+  //                       out by the application (see Update)
+  //   kUnknown            the node stopped with the block that has it
+  //                       unfinished: it may be committed yet
+  //   what Detach() or Drain() was given, while no application is attached, or
+  //                       since
   // Never blocks.
   void Submit(google::protobuf::RepeatedPtrField<std::string> txs,
               std::shared_ptr<SubmissionWatcher> watcher)
       ABSL_LOCKS_EXCLUDED(mu_);
 
   v1::MempoolStatus GetStatus() const ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Refuses what is submitted from now on with `why`, and waits until all that
+  // it has is in blocks, or until no application is attached, or for `limit`.
+  void Drain(absl::Status why, absl::Duration limit) ABSL_LOCKS_EXCLUDED(mu_);
 
   // For the engine, from here on.
 
@@ -117,6 +122,8 @@ class Mempool {
   // Between Pause and Resume. Copies of what is ready, in order, as far as fits
   // a block.
   Transactions Reap() ABSL_LOCKS_EXCLUDED(mu_);
+  // Between Pause and Resume. No block came of what Reap offered.
+  void TakeBack() ABSL_LOCKS_EXCLUDED(mu_);
   // Between Pause and Resume. A block was committed: its transactions leave,
   // and their watchers are told; the others are checked again. What Reap
   // offered and the block lacks is dropped where the block has a transaction
@@ -125,7 +132,8 @@ class Mempool {
   void Update(const v1::CommittedBlock& block) ABSL_LOCKS_EXCLUDED(mu_);
   void Resume() ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Refuses everything with `why`; for when the node stops.
+  // Refuses everything with `why`, for when the node stops: what an unfinished
+  // block may have with kUnknown.
   void Clear(const absl::Status& why) ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
@@ -138,8 +146,8 @@ class Mempool {
     std::uint64_t sequence = 0;
     std::int64_t gas = 0;
     State state = State::kWaiting;
-    bool was_accepted = false;                   // by an earlier check
-    bool is_offered = false;                     // by the last Reap
+    bool was_accepted = false;  // by an earlier check
+    bool is_offered = false;    // by Reap, for the block in work
     std::shared_ptr<SubmissionWatcher> watcher;  // null: nobody cares
     int place = 0;
   };
@@ -203,6 +211,7 @@ class Mempool {
 
   AppConnection* app_ ABSL_GUARDED_BY(mu_) = nullptr;
   absl::Status away_ ABSL_GUARDED_BY(mu_);
+  absl::Status closed_ ABSL_GUARDED_BY(mu_);  // not OK: since Drain()
   bool is_paused_ ABSL_GUARDED_BY(mu_) = false;
   bool is_sending_ ABSL_GUARDED_BY(mu_) = false;  // a thread is in SendChecks
   std::int64_t max_block_bytes_ ABSL_GUARDED_BY(mu_) = 0;

@@ -19,7 +19,12 @@ using tendermint::abci::ResponseInfo;
 constexpr absl::Duration kRetryPause = absl::Milliseconds(50);
 constexpr absl::Duration kEmptyBlockInterval = absl::Seconds(1);
 
+// What is told to those who wait, when the connection ended for `why`.
 absl::Status Away(const absl::Status& why) {
+  if (absl::IsDataLoss(why)) {
+    return absl::UnavailableError(
+        absl::StrCat("the node cannot go on: ", why.message()));
+  }
   return absl::UnavailableError(
       absl::StrCat("the application is away: ", why.message(), "; try again"));
 }
@@ -51,13 +56,16 @@ absl::StatusOr<std::unique_ptr<Node>> Node::Start(Options options,
 Node::~Node() { Stop(absl::ZeroDuration()); }
 
 void Node::Stop(absl::Duration timeout) {
+  const absl::Status stops = absl::UnavailableError("the node stops");
+  const absl::Time deadline = absl::Now() + timeout;
+  mempool_->Drain(stops, timeout);
   std::shared_ptr<AppConnection> to_cut;
   {
     MutexLock lock(mu_);
     is_stopping_ = true;
     mu_.NotifyAll();
-    const bool is_done = mu_.AwaitFor(
-        timeout,
+    const bool is_done = mu_.AwaitUntil(
+        deadline,
         [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return is_done_; });
     if (!is_done) to_cut = connection_;
   }
@@ -66,7 +74,7 @@ void Node::Stop(absl::Duration timeout) {
     MutexLock lock(join_mu_);
     if (engine_.joinable()) engine_.join();
   }
-  mempool_->Clear(absl::UnavailableError("the node stops"));
+  mempool_->Clear(stops);
 }
 
 v1::AppStatus Node::app_status() const {
@@ -109,6 +117,7 @@ void Node::Run() {
         Drive(std::make_shared<AppConnection>(*std::move(session)));
     if (absl::IsDataLoss(end)) {
       spdlog::critical("The node cannot go on: {}", std::string(end.message()));
+      mempool_->Clear(Away(end));
       if (options_.on_fatal) options_.on_fatal(end);
       break;
     }

@@ -32,9 +32,8 @@ namespace tandem::node {
 // blocks are made until it has been restarted; what was committed is still
 // served.
 //
-// Lifecycle: Stop() finishes the block in work, for a limited time. The
-// destructor stops.
-// Thread safety: thread-safe.
+// Lifecycle: Stop() finishes what is in work, for a limited time. The
+// destructor stops. Thread safety: thread-safe.
 class Node {
  public:
   struct Options {
@@ -59,9 +58,10 @@ class Node {
                                                      const ValidatorKey& key);
   ~Node();
 
-  // Ends everything: waits for the block in work, at most `timeout`, then cuts
-  // the connection; refuses what is in the mempool. Idempotent; who comes
-  // second waits too.
+  // Ends everything: takes no more transactions, and gives those that it has,
+  // if the application is in step, and the block in work at most `timeout` to
+  // be committed; then cuts the connection, and refuses what is left in the
+  // mempool. Idempotent; who comes second waits too.
   void Stop(absl::Duration timeout) ABSL_LOCKS_EXCLUDED(join_mu_, mu_);
 
   Mempool& mempool() { return *mempool_; }

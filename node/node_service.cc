@@ -82,18 +82,14 @@ absl::Status CheckHeight(std::int64_t height, const Executor::Tip& tip) {
 
 NodeService::NodeService(Node& node, BlockStore& store,
                          Subscriptions& subscriptions, const Genesis& genesis,
-                         const ValidatorKey& key)
+                         const ValidatorKey& key, std::string instance_id)
     : node_(node),
       store_(store),
       subscriptions_(subscriptions),
       genesis_(genesis),
       key_(key),
+      instance_id_(std::move(instance_id)),
       started_(absl::Now()) {}
-
-void NodeService::SetInstanceId(std::string instance_id) {
-  rpc::MutexLock lock(mu_);
-  instance_id_ = std::move(instance_id);
-}
 
 void NodeService::Start(const rpc::Call& call,
                         google::protobuf::RepeatedPtrField<std::string> txs,
@@ -176,7 +172,6 @@ absl::StatusOr<v1::StatusReply> NodeService::Status(
   *reply.mutable_mempool() = node_.mempool().GetStatus();
   reply.set_validator_address(key_.address());
   reply.set_validator_public_key(key_.public_key());
-  rpc::MutexLock lock(mu_);
   reply.set_instance_id(instance_id_);
   return reply;
 }

@@ -13,7 +13,6 @@
 #include "node/submission.h"
 #include "node/subscriptions.h"
 #include "node/validator_key.h"
-#include "rpc/base/mutex.h"
 #include "tandem/node/v1/node.tandem.h"
 
 namespace tandem::node {
@@ -24,11 +23,10 @@ namespace tandem::node {
 // Thread safety: thread-safe.
 class NodeService final : public v1::NodeHandler {
  public:
+  // `instance_id` is that of the server, for Status.
   NodeService(Node& node, BlockStore& store, Subscriptions& subscriptions,
-              const Genesis& genesis, const ValidatorKey& key);
-
-  // The server's, once it has one: for Status.
-  void SetInstanceId(std::string instance_id) ABSL_LOCKS_EXCLUDED(mu_);
+              const Genesis& genesis, const ValidatorKey& key,
+              std::string instance_id);
 
   void Submit(rpc::Call& call, const v1::SubmitRequest& request,
               rpc::Reply<v1::SubmitReply> reply) override;
@@ -53,11 +51,9 @@ class NodeService final : public v1::NodeHandler {
   Subscriptions& subscriptions_;
   const Genesis& genesis_;
   const ValidatorKey& key_;
+  const std::string instance_id_;
   const absl::Time started_;
   SubmissionDeadlines deadlines_;
-
-  mutable rpc::Mutex mu_;
-  std::string instance_id_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace tandem::node

@@ -49,13 +49,6 @@ int ToInt(std::size_t bytes) {
       std::min<std::size_t>(bytes, std::numeric_limits<int>::max()));
 }
 
-std::string RandomId() {
-  std::uint64_t random[2] = {};
-  // Cannot fail for so few bytes.
-  [[maybe_unused]] const int failed = ::getentropy(random, sizeof(random));
-  return absl::StrFormat("%016x%016x", random[0], random[1]);
-}
-
 absl::Status Check(const ServerOptions& options) {
   if (options.workers < 1 || options.max_queued_calls < 0 ||
       options.max_message_bytes < 1 || options.max_calls_per_connection < 1 ||
@@ -76,11 +69,10 @@ absl::Status Check(const ServerOptions& options) {
 }
 
 // What a server answers to Hello, but for the caller.
-v1::HelloReply About(const ServerOptions& options,
-                     const std::string& instance_id) {
+v1::HelloReply About(const ServerOptions& options) {
   v1::HelloReply about;
   about.set_framework_version(std::string(FrameworkVersion()));
-  about.set_instance_id(instance_id);
+  about.set_instance_id(options.instance_id);
   about.set_server(options.name);
   about.set_started_unix_nanos(absl::ToUnixNanos(absl::Now()));
   for (const Served& served : options.services) {
@@ -101,9 +93,9 @@ v1::HelloReply About(const ServerOptions& options,
 // the server when a handler does not come to an end.
 class Serving {
  public:
-  Serving(const ServerOptions& options, const std::string& instance_id)
+  explicit Serving(const ServerOptions& options)
       : pool_(options.workers, options.max_queued_calls),
-        session_(About(options, instance_id)) {}
+        session_(About(options)) {}
 
   absl::Status StartGrpc(const ServerOptions& options);
   absl::Status OpenDoor(const UnixAddress& address,
@@ -267,6 +259,13 @@ bool SocketServer::Stop(absl::Duration timeout) {
 
 }  // namespace
 
+std::string NewInstanceId() {
+  std::uint64_t random[2] = {};
+  // Cannot fail for so few bytes.
+  [[maybe_unused]] const int failed = ::getentropy(random, sizeof(random));
+  return absl::StrFormat("%016x%016x", random[0], random[1]);
+}
+
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
   TANDEM_ASSIGN_OR_RETURN(const UnixAddress address,
                           UnixAddress::Parse(options.address));
@@ -276,11 +275,10 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
       new absl::Status(CheckHandOver());
   TANDEM_RETURN_IF_ERROR(*hand_over);
 
-  const std::string instance_id = RandomId();
-  auto serving = std::make_shared<Serving>(options, instance_id);
+  auto serving = std::make_shared<Serving>(options);
   TANDEM_RETURN_IF_ERROR(serving->StartGrpc(options));
   TANDEM_RETURN_IF_ERROR(serving->OpenDoor(address, options));
-  return std::make_unique<SocketServer>(address.ToString(), instance_id,
+  return std::make_unique<SocketServer>(address.ToString(), options.instance_id,
                                         std::move(serving));
 }
 

@@ -17,6 +17,9 @@
 
 namespace tandem::rpc {
 
+// Random, of 32 hexadecimal digits.
+std::string NewInstanceId();
+
 struct ServerOptions {
   // "unix:/run/kv/kv.sock".
   std::string address = {};
@@ -28,6 +31,8 @@ struct ServerOptions {
   std::vector<Served> services = {};
   // What Hello calls this program, such as "tandem-node 0.1.0".
   std::string name = {};
+  // What Hello calls this run of it.
+  std::string instance_id = NewInstanceId();
 
   // Threads that run handlers, and calls that may wait for one; a call that
   // finds the queue full is answered kResourceExhausted.
@@ -79,7 +84,7 @@ class Server {
 
   // Where clients connect, such as "unix:/run/kv/kv.sock".
   virtual const std::string& address() const = 0;
-  // Random for each start; the same as in Hello.
+  // As in the options.
   virtual const std::string& instance_id() const = 0;
 };
 

@@ -294,6 +294,18 @@ TEST_F(MempoolTest, ARecheckThatTheConnectionTookAlongIsDoneOnTheNext) {
   EXPECT_THAT(world_.app.txs(), ElementsAre("a", "b"));
 }
 
+TEST_F(MempoolTest, ARecheckThatFindsTheApplicationOverloadedDropsNothing) {
+  world_.genesis.params.mutable_block()->set_max_gas(1);
+  world_.StartChain();
+  const auto outcomes = world_.Submit({"a", "b"});
+  for (const absl::Status& answer :
+       {absl::ResourceExhaustedError("busy"), absl::UnavailableError("busy")}) {
+    world_.app.FailBefore("ReCheckTx", answer);
+    ASSERT_THAT(world_.MakeBlock(), IsOk());
+  }
+  EXPECT_THAT(world_.app.txs(), ElementsAre("a", "b"));
+}
+
 TEST_F(MempoolTest, NoCheckIsInFlightWhileABlockIsExecuted) {
   world_.StartChain();
   world_.Submit({"a"});

@@ -67,7 +67,7 @@ class NodeTest : public ::testing::Test {
     ASSERT_THAT(node, IsOk());
     node_ = *std::move(node);
     service_ = std::make_unique<NodeService>(*node_, *store_, *subscriptions_,
-                                             genesis_, *key_);
+                                             genesis_, *key_, "instance");
     transport_ = std::make_unique<rpc::InProcessTransport>(
         std::vector<rpc::Served>{Serve(*service_)},
         rpc::InProcessTransport::Options());
@@ -76,8 +76,8 @@ class NodeTest : public ::testing::Test {
 
   void Stop() {
     if (node_ == nullptr) return;
-    subscriptions_->Stop();
     node_->Stop(kGenerous);
+    subscriptions_->Stop();
     client_.reset();
     transport_.reset();
     service_.reset();
@@ -133,6 +133,15 @@ class NodeTest : public ::testing::Test {
       status = Status();
     }
     return status;
+  }
+
+  // Waits until so many transactions, or more, are in the mempool.
+  void AwaitPool(std::uint64_t transactions) {
+    const absl::Time limit = absl::Now() + kGenerous;
+    while (Status().mempool().transactions() < transactions) {
+      ASSERT_LT(absl::Now(), limit) << "never handed in";
+      absl::SleepFor(absl::Milliseconds(2));
+    }
   }
 
   absl::StatusOr<v1::TxResult> Submit(const std::string& tx,
@@ -291,7 +300,6 @@ TEST_F(NodeTest, QueriesGoToTheApplication) {
 
 TEST_F(NodeTest, StatusSaysAllThatTheNodeKnows) {
   Start();
-  service_->SetInstanceId("instance");
   const v1::StatusReply status = Await(v1::AppStatus::RUNNING, 1);
   EXPECT_EQ(status.chain_id(), "golden");
   EXPECT_EQ(status.instance_id(), "instance");
@@ -619,6 +627,57 @@ TEST_F(NodeTest, WhoWaitsForACommitIsToldThatTheNodeStops) {
   client.join();
   EXPECT_THAT(result, StatusIs(absl::StatusCode::kUnavailable,
                                HasSubstr("the node stops")));
+}
+
+TEST_F(NodeTest, WhatWasHandedInBeforeTheStopIsCommitted) {
+  Start();
+  std::promise<void> goes_on;
+  std::shared_future<void> may_go_on = goes_on.get_future();
+  app_.hooks.finalize = [&](abci::ResponseFinalizeBlock&) { may_go_on.wait(); };
+  absl::StatusOr<v1::TxResult> in_block;
+  std::thread client([&] { in_block = Submit("a"); });
+  AwaitPool(1);
+  absl::StatusOr<v1::TxResult> waiting;
+  std::thread other_client([&] { waiting = Submit("b"); });
+  AwaitPool(2);
+
+  std::thread stopper([this] { node_->Stop(kGenerous); });
+  const absl::Time limit = absl::Now() + kGenerous;
+  timeout_seconds_ = 1;
+  absl::StatusOr<v1::TxResult> late = absl::UnknownError("not handed in");
+  for (int i = 0; !absl::IsUnavailable(late.status()); ++i) {
+    ASSERT_LT(absl::Now(), limit) << late.status();
+    late = Submit(absl::StrCat("late", i));
+  }
+  EXPECT_THAT(late.status().message(), HasSubstr("the node stops"));
+  goes_on.set_value();
+  stopper.join();
+  client.join();
+  other_client.join();
+  EXPECT_THAT(in_block, IsOk());
+  EXPECT_THAT(waiting, IsOk());
+}
+
+TEST_F(NodeTest, WhatIsInABlockThatTheStopCutsOffIsUnknown) {
+  Start();
+  app_.hooks.finalize = [&](abci::ResponseFinalizeBlock&) {
+    FakeSession* session = nullptr;
+    {
+      rpc::MutexLock lock(mu_);
+      session = session_;
+    }
+    session->WaitOver(kGenerous);
+  };
+  absl::StatusOr<v1::TxResult> result;
+  std::thread client([&] { result = Submit("a"); });
+  const absl::Time limit = absl::Now() + kGenerous;
+  while (*store_->LastHeight() < 2 && absl::Now() < limit) {
+    absl::SleepFor(absl::Milliseconds(2));
+  }
+  node_->Stop(absl::ZeroDuration());
+  client.join();
+  EXPECT_THAT(result, StatusIs(absl::StatusCode::kUnknown,
+                               HasSubstr("whether it is committed")));
 }
 
 }  // namespace
