@@ -54,6 +54,25 @@ TEST_F(MempoolTest, ATransactionThatFitsNoBlockIsRefused) {
           "a block holds 1158");
 }
 
+TEST_F(MempoolTest, ABlockIsOfferedNoMoreThanItHolds) {
+  world_.genesis.params.mutable_block()->set_max_bytes(2000);
+  world_.genesis.params.mutable_evidence()->set_max_bytes(0);
+  world_.StartChain();
+  const std::string a(800, 'a');
+  const std::string b(800, 'b');
+  world_.Submit({a, b});
+  ASSERT_THAT(world_.MakeBlock(), IsOk());
+  EXPECT_THAT(world_.app.txs(), ElementsAre(a));
+  ASSERT_THAT(world_.MakeBlock(), IsOk());
+  EXPECT_THAT(world_.app.txs(), ElementsAre(a, b));
+}
+
+TEST_F(MempoolTest, ACheckThatTakesTooLongIsNoCommitThatDoes) {
+  world_.StartChain();
+  world_.app.FailBefore("CheckTx", absl::DeadlineExceededError("slow"));
+  Refused("a", absl::StatusCode::kUnavailable, "slow");
+}
+
 TEST_F(MempoolTest, ATransactionThatWantsMoreGasThanABlockHasIsRefused) {
   world_.genesis.params.mutable_block()->set_max_gas(5);
   world_.StartChain();

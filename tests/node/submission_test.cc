@@ -106,6 +106,9 @@ TEST_F(SubmissionTest, WhatIsKnownIsAnsweredWhenTimeIsUp) {
 TEST_F(SubmissionTest, AnswersOnce) {
   const auto submission = Make(v1::COMMIT);
   submission->OnRefused(0, absl::AbortedError("dropped"));
+  // Of the same one: the other is not known yet.
+  submission->OnRefused(0, absl::AbortedError("dropped"));
+  EXPECT_THAT(answers_, IsEmpty());
   submission->OnChecked(1, Answer(0));
   submission->Expire();
   submission->Expire();
