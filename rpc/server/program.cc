@@ -1,8 +1,12 @@
 #include "rpc/server/program.h"
 
+#include <malloc.h>
+
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -94,6 +98,10 @@ absl::StatusOr<std::string> ProgramOptions::ReadDataDirectory() const {
 int RunProgram(CLI::App& program, int argc, char** argv,
                const std::function<absl::Status()>& body) {
   if (!StandardDescriptors().ok()) return kFailed;
+  // malloc's default of 8 arenas per core keeps a third more memory, and is no
+  // faster here. Larger than 1, this cannot fail.
+  ::mallopt(M_ARENA_MAX, static_cast<int>(std::max(
+                             2U, std::thread::hardware_concurrency())));
   spdlog::set_default_logger(spdlog::stderr_color_mt(program.get_name()));
   try {
     program.parse(argc, argv);
