@@ -5,14 +5,13 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "rpc/base/mutex.h"
 #include "tandem/node/v1/node.tandem.h"
@@ -30,13 +29,13 @@ struct Submission {
   absl::Duration latency;
 };
 
-// Hands transactions to a node in batches, several in flight, and gives them
-// back in their order. One that the node has for certain not taken, because the
-// mempool is full or the application or the node is away, is handed in again
-// until its time is over; others may overtake it then. What became of one whose
-// call broke is unknown, so it is given back, with how to find out.
+// Hands transactions to a node in batches, one after the other, so that they
+// come into the mempool in their order. One that the node has for certain not
+// taken, because the mempool is full or the application or the node is away, is
+// handed in again until its time is over; others may overtake it then. What
+// became of one whose call broke is unknown, so it is given back, with how to
+// find out.
 //
-// Lifecycle: the destructor cancels what is in flight.
 // Thread safety: thread-compatible.
 class BatchSender {
  public:
@@ -46,50 +45,42 @@ class BatchSender {
     absl::Duration timeout;
     // Where to look for those whose call broke.
     std::int64_t first_height = 1;
-    // Is told, again and again, what it is that TakeReady() or TakeNext() waits
-    // for, such as "the application". Never for an answer alone.
+    // Is told, again and again, what it is that Send() waits for, such as "the
+    // application". Never for an answer alone.
     std::function<void(std::string_view)> on_wait;
   };
 
   // `client` must outlive this.
   BatchSender(v1::NodeClient& client, Options options);
-  ~BatchSender();
-  BatchSender(const BatchSender&) = delete;
-  BatchSender& operator=(const BatchSender&) = delete;
 
-  // Adds to the batch that is being filled, and sends it if it is full. One
-  // whose status is not OK keeps its place, but is not sent.
+  // Adds to the batch. One whose status is not OK keeps its place, but is not
+  // sent.
   void Add(Submission submission);
-  // Sends what was added, also if the batch is not full.
-  void Send();
-
-  // The oldest batch, if it is answered, or if too many are in flight, which
-  // waits; else nothing.
-  std::vector<Submission> TakeReady();
-  // The oldest batch, waiting for it; nothing when none is in flight.
-  std::vector<Submission> TakeNext();
+  // Whether the batch is to be sent before more is added.
+  bool is_full() const;
+  // Sends what was added, waits, and returns it with its answers.
+  std::vector<Submission> Send() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
-  struct Batch;
-
-  void Start(Batch& batch);
-  void OnReply(Batch& batch, absl::StatusOr<v1::SubmitBatchReply> reply);
-  // Whom the transactions wait for; empty when node and application work.
-  std::string_view AskWhoIsAway();
-  // Hands in again, if `is_ready`, what the node has not taken and has time
-  // left.
-  void StartAgain(bool is_ready) ABSL_LOCKS_EXCLUDED(mu_);
-  bool IsAnswered(const Batch& batch) ABSL_LOCKS_EXCLUDED(mu_);
+  // Hands in those of `batch` at `places`, and takes what the node has decided
+  // out of `places`.
+  void HandIn(std::vector<Submission>& batch, std::vector<std::size_t>& places,
+              absl::Time first_sent) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::StatusOr<v1::SubmitBatchReply> Call(
+      const v1::SubmitBatchRequest& request, absl::Duration timeout)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // Whether node and application work; if not, tells who is waited for.
+  bool AreReady();
 
   v1::NodeClient& client_;
   const Options options_;
-  rpc::Cancellation cancellation_;
+  std::vector<Submission> batch_;
+  std::size_t bytes_ = 0;
 
-  std::vector<Submission> filling_;
-  std::size_t filling_bytes_ = 0;
-  std::deque<std::unique_ptr<Batch>> in_flight_;
-
-  rpc::Mutex mu_;  // Guards Batch::state.
+  rpc::Mutex mu_;
+  bool is_answered_ ABSL_GUARDED_BY(mu_) = false;
+  absl::StatusOr<v1::SubmitBatchReply> reply_ ABSL_GUARDED_BY(mu_) =
+      absl::UnknownError("no answer yet");
 };
 
 }  // namespace tandem::node

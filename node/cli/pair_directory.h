@@ -28,9 +28,8 @@ struct PairAddresses {
 // address parsers change), the sockets are in a directory under /tmp that is
 // open to nobody else.
 //
-// Lifecycle: the destructor removes addresses.json and the directory under /tmp,
-// and unlocks.
-// Thread safety: immutable.
+// Lifecycle: the destructor removes addresses.json and the directory under
+// /tmp, and unlocks. Thread safety: immutable.
 class PairDirectory {
  public:
   // Makes what is missing, for us alone, and locks it.

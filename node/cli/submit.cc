@@ -203,53 +203,28 @@ class Report {
   Progress progress_;
 };
 
-// Sends what is left and reports until everything is answered.
-absl::Status Finish(const TransactionReader& reader, BatchSender& sender,
-                    Report& report) {
-  sender.Send();
-  while (true) {
-    const std::vector<Submission> answered = sender.TakeNext();
-    if (answered.empty()) return absl::OkStatus();
-    TANDEM_RETURN_IF_ERROR(report.Add(answered));
-    reader.Show(report.progress(), report.tally().answered());
-  }
-}
-
 absl::Status SubmitAll(TransactionReader& reader, BatchSender& sender,
                        Report& report) {
   Submission submission;
-  while (true) {
+  for (bool has_line = true; has_line;) {
     // Whoever writes the input may wait for an answer before the next line.
-    if (reader.WouldWait()) {
-      TANDEM_RETURN_IF_ERROR(Finish(reader, sender, report));
+    if (reader.WouldWait() || sender.is_full()) {
+      TANDEM_RETURN_IF_ERROR(report.Add(sender.Send()));
+      reader.Show(report.progress(), report.tally().answered());
     }
-    TANDEM_ASSIGN_OR_RETURN(const bool has_line, reader.Next(submission));
-    if (!has_line) return Finish(reader, sender, report);
-    sender.Add(std::move(submission));
-    TANDEM_RETURN_IF_ERROR(report.Add(sender.TakeReady()));
-    reader.Show(report.progress(), report.tally().answered());
+    TANDEM_ASSIGN_OR_RETURN(has_line, reader.Next(submission));
+    if (has_line) sender.Add(std::move(submission));
   }
-}
-
-// The node's status, waiting for a node until `timeout`.
-absl::StatusOr<v1::StatusReply> AwaitNode(v1::NodeClient& client,
-                                          absl::Duration timeout,
-                                          Progress& progress) {
-  const auto status = client.Status(
-      {}, {.timeout = std::min(timeout, rpc::kDefaultCallTimeout)});
-  if (!absl::IsUnavailable(status.status())) return status;
-  progress.Show(0, 0, "waiting for the node");
-  const auto later =
-      client.Status({}, {.timeout = timeout, .wait_for_ready = true});
-  if (!absl::IsDeadlineExceeded(later.status())) return later;
-  return absl::UnavailableError(later.status().message());
+  TANDEM_RETURN_IF_ERROR(report.Add(sender.Send()));
+  reader.Show(report.progress(), report.tally().answered());
+  return absl::OkStatus();
 }
 
 constexpr char kMore[] =
     "Each line is one transaction, without its newline. A line that fails is\n"
-    "reported and does not stop the rest; the exit status is 1 then. While "
-    "the\n"
-    "node or the application is away, it waits for them until --timeout.\n\n"
+    "reported and does not stop the rest; the exit status is 1 then. When the\n"
+    "node or the application goes away meanwhile, lines wait for it until\n"
+    "--timeout.\n\n"
     "Example:\n"
     "  printf 'color=blue\\nsize=4\\n' | tandem submit\n"
     "  tandem submit --json --wait check transactions.txt";
@@ -284,15 +259,13 @@ absl::StatusOr<int> SubmitCommand::Run(Output& output) {
   TANDEM_ASSIGN_OR_RETURN(auto channel, node_.Connect());
   v1::NodeClient client(*channel);
   const absl::Duration timeout = absl::Seconds(timeout_seconds_);
-  Report report(output, is_json_);
-  const auto status = AwaitNode(client, timeout, report.progress());
-  if (!status.ok()) {
-    report.progress().Clear();
-    return node_.Explain(status.status());
-  }
+  const auto status = client.Status(
+      {}, {.timeout = std::min(timeout, rpc::kDefaultCallTimeout)});
+  if (!status.ok()) return node_.Explain(status.status());
 
   TransactionReader reader(std::move(input), is_hex_,
                            status->mempool().max_transaction_bytes());
+  Report report(output, is_json_);
   const auto show_wait = [&reader, &report](std::string_view whom) {
     reader.Show(report.progress(), report.tally().answered(),
                 absl::StrCat("; waiting for ", std::string(whom)));
