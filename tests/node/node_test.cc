@@ -92,11 +92,14 @@ class NodeTest : public ::testing::Test {
 
   absl::StatusOr<std::unique_ptr<rpc::Session>> Dial() {
     if (on_dial_) on_dial_();
-    rpc::MutexLock lock(mu_);
-    if (!app_is_there_) {
-      return absl::UnavailableError("nobody listens on /app.sock");
+    {
+      rpc::MutexLock lock(mu_);
+      if (!app_is_there_) {
+        return absl::UnavailableError("nobody listens on /app.sock");
+      }
     }
     auto session = std::make_unique<FakeSession>(app_);
+    rpc::MutexLock lock(mu_);
     session_ = session.get();
     return session;
   }
