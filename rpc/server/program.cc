@@ -67,6 +67,11 @@ ProgramOptions::ProgramOptions(CLI::App& program, std::string role)
       .add_option("--group", group_,
                   "Group of the socket file, whose members may connect")
       ->type_name("NAME");
+  program
+      .add_option("--allow-shared-directory", shared_,
+                  "Listen where others can replace the socket, and log REASON, "
+                  "which says why they are trusted")
+      ->type_name("REASON");
 }
 
 absl::StatusOr<ServerOptions> ProgramOptions::ReadServerOptions() const {
@@ -82,6 +87,11 @@ absl::StatusOr<ServerOptions> ProgramOptions::ReadServerOptions() const {
     options.permissions.gid = gid;
     options.permissions.mode = 0660;
     options.access.AllowGid(gid);
+  }
+  options.allow_shared_directory = shared_;
+  if (shared_.empty() && program_.count("--allow-shared-directory") > 0) {
+    return absl::InvalidArgumentError(
+        "--allow-shared-directory: say why, such as \"all of group kv\"");
   }
   if (program_.count("--mode") > 0) {
     TANDEM_ASSIGN_OR_RETURN(options.permissions.mode, ParseMode(mode_));

@@ -25,7 +25,8 @@ std::string PairDirectory();
 // role "app".
 std::string PairAddress(std::string_view role);
 
-// The options --listen, --data, --mode and --group of a program.
+// The options --listen, --data, --mode, --group and --allow-shared-directory of
+// a program.
 //
 // Lifecycle: outlives the parsing of the command line.
 // Thread safety: thread-compatible.
@@ -52,6 +53,7 @@ class ProgramOptions {
   std::string data_;
   std::string mode_;
   std::string group_;
+  std::string shared_;
 };
 
 // Opens /dev/null on standard descriptors that are closed, reads the command

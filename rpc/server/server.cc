@@ -165,7 +165,8 @@ absl::Status Serving::StartGrpc(const ServerOptions& options) {
 absl::Status Serving::OpenDoor(const UnixAddress& address,
                                const ServerOptions& options) {
   TANDEM_ASSIGN_OR_RETURN(listener_,
-                          UnixListener::Listen(address, options.permissions));
+                          UnixListener::Listen(address, options.permissions,
+                                               options.allow_shared_directory));
   TANDEM_ASSIGN_OR_RETURN(
       door_, FrontDoor::Open(
                  listener_->fd(),

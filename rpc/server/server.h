@@ -25,6 +25,10 @@ struct ServerOptions {
   std::string address = {};
   // Mode and owner of the socket file.
   SocketPermissions permissions = {};
+  // Why others may be trusted who can replace the socket, because they may
+  // write to its directory or to one above. Empty: they are not, and the server
+  // does not start.
+  std::string allow_shared_directory = {};
   // Who may connect. Root is not special.
   AccessPolicy access = AccessPolicy::SameUser();
   // What is served. The handlers must outlive the server.

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -21,6 +22,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "rpc/base/status_macros.h"
+#include "rpc/socket/directory.h"
+#include "spdlog/spdlog.h"
 
 namespace tandem::rpc {
 namespace {
@@ -55,7 +58,12 @@ std::string HolderOf(const UniqueFd& lock) {
       !absl::SimpleAtoi(text, &pid)) {
     return "";
   }
-  return absl::StrCat(" (pid ", pid, ")");
+  if (::kill(pid, 0) == 0 || errno != ESRCH) {
+    return absl::StrCat(" (pid ", pid, ")");
+  }
+  return absl::StrCat(" (pid ", pid,
+                      ", which is gone or not to be seen from here: maybe a "
+                      "child that it forked)");
 }
 
 // For the reader of HolderOf(), who can do without: errors do not matter.
@@ -93,46 +101,70 @@ absl::StatusOr<gid_t> GroupByName(std::string_view name) {
 }
 
 absl::StatusOr<std::unique_ptr<UnixListener>> UnixListener::Listen(
-    const UnixAddress& address, const SocketPermissions& permissions) {
+    const UnixAddress& address, const SocketPermissions& permissions,
+    std::string_view allow_shared_directory) {
   auto listener = std::unique_ptr<UnixListener>(new UnixListener(address));
   if ((permissions.mode & ~mode_t{0777}) != 0) {
     return listener->Refuse(
         absl::StatusCode::kInvalidArgument,
         absl::StrFormat("mode %#o has bits outside 0777", permissions.mode));
   }
-  TANDEM_RETURN_IF_ERROR(listener->OpenDirectory());
+  TANDEM_RETURN_IF_ERROR(listener->OpenItsDirectory(allow_shared_directory));
+  TANDEM_RETURN_IF_ERROR(listener->LookAround(permissions));
   TANDEM_RETURN_IF_ERROR(listener->TakeLock());
-  TANDEM_RETURN_IF_ERROR(listener->RemoveStaleSocket());
+  TANDEM_RETURN_IF_ERROR(listener->RemoveStaleSocket(permissions));
   TANDEM_RETURN_IF_ERROR(listener->BindPrivately(permissions));
   TANDEM_RETURN_IF_ERROR(listener->Complete(permissions));
   TANDEM_RETURN_IF_ERROR(listener->Publish());
   return listener;
 }
 
-absl::Status UnixListener::OpenDirectory() {
-  const std::string path = address_.directory();
-  directory_ = UniqueFd(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!directory_.is_valid()) {
-    return Failed(errno, absl::StrCat("open the directory ", path));
+UnixListener::~UnixListener() {
+  Close();
+  // Closing would not do: a forked child may have it too.
+  if (owner_ == ::getpid() && lock_.is_valid()) ::flock(lock_.get(), LOCK_UN);
+}
+
+absl::Status UnixListener::OpenItsDirectory(
+    std::string_view allow_shared_directory) {
+  absl::StatusOr<OpenedDirectory> directory =
+      OpenDirectory(address_.directory());
+  if (!directory.ok()) {
+    return Refuse(directory.status().code(),
+                  std::string(directory.status().message()));
   }
-  struct stat info;
-  if (::fstat(directory_.get(), &info) != 0) {
-    return Failed(errno, absl::StrCat("look at the directory ", path));
+  directory_ = std::move(directory->fd);
+  if (directory->safe.ok()) return absl::OkStatus();
+  const std::string why(directory->safe.message());
+  if (allow_shared_directory.empty()) {
+    return Refuse(directory->safe.code(),
+                  absl::StrCat(why,
+                               "; or say why those others are to be trusted "
+                               "(--allow-shared-directory of our programs, "
+                               "ServerOptions::allow_shared_directory)"));
   }
-  const bool owned = info.st_uid == 0 || info.st_uid == ::geteuid();
-  const bool sticky = (info.st_mode & S_ISVTX) != 0;
-  const bool shared = (info.st_mode & (S_IWGRP | S_IWOTH)) != 0;
-  if (owned && (sticky || !shared)) return absl::OkStatus();
-  return Refuse(
-      absl::StatusCode::kFailedPrecondition,
-      absl::StrFormat("the directory %s (owner uid %d, mode %04o) lets others "
-                      "replace the socket: it must belong to us or to root, "
-                      "and be writable by its owner alone or sticky",
-                      path, info.st_uid, info.st_mode & 07777));
+  spdlog::warn("{}: {}; allowed, because: {}", address_.path(), why,
+               allow_shared_directory);
+  return absl::OkStatus();
+}
+
+// So that a refusal leaves no lock file beside what is not ours. Whoever holds
+// a lock file is asked by way of that.
+absl::Status UnixListener::LookAround(
+    const SocketPermissions& permissions) const {
+  TANDEM_ASSIGN_OR_RETURN(const UniqueFd pin, PinPath());
+  if (!pin.is_valid()) return absl::OkStatus();
+  TANDEM_RETURN_IF_ERROR(CheckIsOurs(pin, permissions));
+  if (IdOf(LockName()).ok()) return absl::OkStatus();
+  return CheckNobodyListens(pin);
+}
+
+std::string UnixListener::LockName() const {
+  return absl::StrCat(".", address_.name(), ".lock");
 }
 
 absl::Status UnixListener::TakeLock() {
-  const std::string name = absl::StrCat(".", address_.name(), ".lock");
+  const std::string name = LockName();
   for (int i = 0; i < kAttempts; ++i) {
     TANDEM_RETURN_IF_ERROR(TryLock());
     struct stat held;
@@ -152,7 +184,7 @@ absl::Status UnixListener::TakeLock() {
 }
 
 absl::Status UnixListener::TryLock() {
-  const std::string name = absl::StrCat(".", address_.name(), ".lock");
+  const std::string name = LockName();
   lock_ = UniqueFd(::openat(
       directory_.get(), name.c_str(),
       O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600));
@@ -168,7 +200,10 @@ absl::Status UnixListener::TryLock() {
   struct stat directory;
   const bool sticky = ::fstat(directory_.get(), &directory) != 0 ||
                       (directory.st_mode & S_ISVTX) != 0;
-  if (!S_ISREG(info.st_mode) || (sticky && !ours)) {
+  // With a second name it is some other file of ours, which the pid would
+  // overwrite.
+  if (!S_ISREG(info.st_mode) || info.st_nlink > 1 || (sticky && !ours)) {
+    lock_.Reset();
     return Refuse(absl::StatusCode::kFailedPrecondition,
                   absl::StrCat("the lock file ", name, " (owner uid ",
                                info.st_uid, ") was not made by us: remove it"));
@@ -182,15 +217,40 @@ absl::Status UnixListener::TryLock() {
                              " runs there: it holds the lock file ", name));
 }
 
-absl::Status UnixListener::RemoveStaleSocket() {
-  const std::string name = address_.name();
+absl::StatusOr<UniqueFd> UnixListener::PinPath() const {
   // Held open, the file keeps its inode number to itself.
-  const UniqueFd pin(::openat(directory_.get(), name.c_str(),
-                              O_PATH | O_NOFOLLOW | O_CLOEXEC));
-  if (!pin.is_valid()) {
-    if (errno == ENOENT) return absl::OkStatus();
+  UniqueFd pin(::openat(directory_.get(), address_.name().c_str(),
+                        O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  if (!pin.is_valid() && errno != ENOENT) {
     return Failed(errno, "look at the path");
   }
+  return pin;
+}
+
+absl::Status UnixListener::CheckIsOurs(
+    const UniqueFd& pin, const SocketPermissions& permissions) const {
+  struct stat info;
+  if (::fstat(pin.get(), &info) != 0) return Failed(errno, "look at the path");
+  if (!S_ISSOCK(info.st_mode)) {
+    return Refuse(absl::StatusCode::kFailedPrecondition,
+                  "the path exists and is not a socket");
+  }
+  if (info.st_uid == 0 || info.st_uid == ::geteuid() ||
+      info.st_uid == permissions.uid) {
+    return absl::OkStatus();
+  }
+  return Refuse(
+      absl::StatusCode::kFailedPrecondition,
+      absl::StrCat("there is a socket of another user (uid ", info.st_uid,
+                   "): if no server of theirs runs, remove it"));
+}
+
+absl::Status UnixListener::RemoveStaleSocket(
+    const SocketPermissions& permissions) {
+  const std::string name = address_.name();
+  TANDEM_ASSIGN_OR_RETURN(const UniqueFd pin, PinPath());
+  if (!pin.is_valid()) return absl::OkStatus();
+  TANDEM_RETURN_IF_ERROR(CheckIsOurs(pin, permissions));
   TANDEM_RETURN_IF_ERROR(CheckNobodyListens(pin));
   struct stat pinned;
   if (::fstat(pin.get(), &pinned) != 0) {
@@ -209,12 +269,6 @@ absl::Status UnixListener::RemoveStaleSocket() {
 }
 
 absl::Status UnixListener::CheckNobodyListens(const UniqueFd& pin) const {
-  struct stat info;
-  if (::fstat(pin.get(), &info) != 0) return Failed(errno, "look at the path");
-  if (!S_ISSOCK(info.st_mode)) {
-    return Refuse(absl::StatusCode::kFailedPrecondition,
-                  "the path exists and is not a socket");
-  }
   const UniqueFd probe = StreamSocket();
   if (!probe.is_valid()) return Failed(errno, "make a socket");
   const sockaddr_un address = AddressBelow(pin, "");
@@ -257,20 +311,31 @@ absl::Status UnixListener::BindPrivately(const SocketPermissions& permissions) {
 
 absl::Status UnixListener::Complete(const SocketPermissions& permissions) {
   // In this order: until listen() nobody can connect, and from then on the
-  // owner and the mode are right.
+  // owner and the mode are right. By descriptor: once the owner is another, he
+  // may put a link in the place of the name.
+  const UniqueFd file(::openat(directory_.get(), private_name_.c_str(),
+                               O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  struct stat info;
+  if (!file.is_valid() || ::fstat(file.get(), &info) != 0) {
+    return Failed(errno, "open the socket file");
+  }
+  if (!S_ISSOCK(info.st_mode)) {
+    return Refuse(absl::StatusCode::kAborted,
+                  "somebody replaced the socket file while we started");
+  }
   if ((permissions.uid || permissions.gid) &&
-      ::fchownat(directory_.get(), private_name_.c_str(),
+      ::fchownat(file.get(), "",
                  permissions.uid.value_or(static_cast<uid_t>(-1)),
                  permissions.gid.value_or(static_cast<gid_t>(-1)),
-                 AT_SYMLINK_NOFOLLOW) != 0) {
+                 AT_EMPTY_PATH) != 0) {
     return Failed(errno, "give the socket to the owner or group asked for");
   }
-  if (::fchmodat(directory_.get(), private_name_.c_str(), permissions.mode,
-                 0) != 0) {
+  if (::chmod(absl::StrCat("/proc/self/fd/", file.get()).c_str(),
+              permissions.mode) != 0) {
     return Failed(errno, "set the mode of the socket file");
   }
   if (::listen(socket_.get(), kBacklog) != 0) return Failed(errno, "listen");
-  TANDEM_ASSIGN_OR_RETURN(published_, IdOf(private_name_));
+  published_ = FileId{info.st_dev, info.st_ino};
   return absl::OkStatus();
 }
 
@@ -297,7 +362,9 @@ void UnixListener::Close() {
   if (!socket_.is_valid()) return;
   // Before the socket is closed: after that a new server's file may have the
   // same inode number.
-  if (!private_name_.empty()) {
+  if (owner_ != ::getpid()) {
+    // Nothing is ours to remove.
+  } else if (!private_name_.empty()) {
     ::unlinkat(directory_.get(), private_name_.c_str(), 0);
   } else if (IsPublished()) {
     ::unlinkat(directory_.get(), address_.name().c_str(), 0);

@@ -101,12 +101,14 @@ class UnixListenerTest : public ::testing::Test {
   // Listen() is refused so, and leaves the path exactly as it was.
   void ExpectRefused(absl::StatusCode code, const std::string& why) const {
     const ino_t inode = Stat().st_ino;
+    const bool had_lock_file = fs::exists(dir_.File(".s.lock"));
     const auto descriptors = OpenDescriptors();
     EXPECT_THAT(Listen(),
                 StatusIs(code, AllOf(HasSubstr(Path()), HasSubstr(why))));
     EXPECT_EQ(OpenDescriptors(), descriptors);
     EXPECT_EQ(Stat().st_ino, inode);
     EXPECT_EQ(Names(), std::vector<std::string>{"s"});
+    EXPECT_EQ(fs::exists(dir_.File(".s.lock")), had_lock_file);
   }
 
   TempDir dir_;
@@ -274,6 +276,20 @@ TEST_F(UnixListenerTest, ADirectoryIsLeftAlone) {
   ExpectRefused(absl::StatusCode::kFailedPrecondition, "not a socket");
 }
 
+TEST_F(UnixListenerTest, APipeIsLeftAlone) {
+  ASSERT_EQ(::mkfifo(Path().c_str(), 0600), 0);
+  ExpectRefused(absl::StatusCode::kFailedPrecondition, "not a socket");
+}
+
+TEST_F(UnixListenerTest, ADeadServersSocketOfAThirdIsLeftAlone) {
+  if (!CanBecomeOthers()) GTEST_SKIP() << kNeedsRoot;
+  Bind();
+  ASSERT_EQ(::chown(Path().c_str(), kForeignUid, kForeignUid), 0);
+  ExpectRefused(absl::StatusCode::kFailedPrecondition, "another user");
+  EXPECT_THAT(Listen({.uid = kForeignUid}), IsOk())
+      << "made by us, and given away as it is now";
+}
+
 TEST_F(UnixListenerTest, ALinkIsLeftAlone) {
   fs::create_symlink("/nowhere", Path());
   ExpectRefused(absl::StatusCode::kFailedPrecondition, "not a socket");
@@ -325,6 +341,25 @@ TEST_F(UnixListenerTest, ADirectoryThatOthersMayWriteIsRefused) {
                                HasSubstr(absl::StrFormat("mode %04o", mode)))));
   }
   EXPECT_THAT(Names(), IsEmpty());
+}
+
+TEST_F(UnixListenerTest, ASharedDirectoryIsTakenWithAReason) {
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 0777), 0);
+  EXPECT_THAT(Listen(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                 HasSubstr("--allow-shared-directory")));
+  const auto listener = UnixListener::Listen(Address(), {}, "all are friends");
+  ASSERT_THAT(listener, IsOk());
+  EXPECT_TRUE(Connects());
+}
+
+TEST_F(UnixListenerTest, ADirectoryBelowOneThatOthersMayWriteIsRefused) {
+  fs::create_directories(dir_.File("a/b"));
+  ASSERT_EQ(::chmod(dir_.File("a").c_str(), 0777), 0);
+  EXPECT_THAT(
+      UnixListener::Listen(*UnixAddress::Parse(dir_.Address("a/b/s"))),
+      StatusIs(absl::StatusCode::kFailedPrecondition,
+               AllOf(HasSubstr(dir_.File("a") + " "), HasSubstr("mode 0777"))));
+  EXPECT_TRUE(fs::is_empty(dir_.File("a/b")));
 }
 
 TEST_F(UnixListenerTest, AStickyDirectoryIsGoodEnough) {
@@ -380,6 +415,14 @@ TEST_F(UnixListenerTest, ALockFileThatIsALinkIsRefused) {
   EXPECT_THAT(Names(), IsEmpty());
 }
 
+TEST_F(UnixListenerTest, AFileOfOursThatIsNamedAsTheLockIsNotOverwritten) {
+  std::ofstream(dir_.File("precious")) << "data";
+  fs::create_hard_link(dir_.File("precious"), dir_.File(".s.lock"));
+  EXPECT_THAT(Listen(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                 HasSubstr("not made by us")));
+  EXPECT_EQ(fs::file_size(dir_.File("precious")), 4u);
+}
+
 TEST_F(UnixListenerTest, ALockFileThatIsAPipeIsRefused) {
   ASSERT_EQ(::mkfifo(dir_.File(".s.lock").c_str(), 0600), 0);
   EXPECT_THAT(Listen(), StatusIs(absl::StatusCode::kFailedPrecondition,
@@ -411,6 +454,59 @@ TEST_F(UnixListenerTest, AKilledServersSocketIsReplaced) {
     EXPECT_TRUE(fs::exists(Path())) << "what a SIGKILL leaves";
   }
   EXPECT_THAT(Listen(), IsOk());
+}
+
+// A fork without exec has the lock and the socket too.
+TEST_F(UnixListenerTest, AForkedChildDoesNotKeepThePathOfAServerThatStopped) {
+  auto listener = Listen();
+  ASSERT_THAT(listener, IsOk());
+  Pipe finish;
+  Child child([&] {
+    finish.WaitClosed();
+    return 0;
+  });
+  listener->reset();
+  EXPECT_THAT(Listen(), IsOk());
+  finish.Close();
+  EXPECT_EQ(child.Wait(), 0);
+}
+
+TEST_F(UnixListenerTest, AForkedChildThatDestroysTheListenerTakesNothingAway) {
+  auto listener = Listen();
+  ASSERT_THAT(listener, IsOk());
+  EXPECT_EQ(Child([&] {
+              listener->reset();
+              return 0;
+            }).Wait(),
+            0);
+  EXPECT_TRUE((*listener)->IsPublished());
+  ExpectRefused(absl::StatusCode::kAlreadyExists, "lock file");
+}
+
+TEST_F(UnixListenerTest, AChildOfAKilledServerIsBlamedForTheLock) {
+  Pipe ready;
+  Pipe finish;
+  Child server([&] {
+    const auto listener = Listen();
+    if (::fork() == 0) {
+      finish.WaitClosed();
+      ::_exit(0);
+    }
+    ready.Write(listener.ok() ? 'y' : 'n');
+    ::pause();
+    return 0;
+  });
+  ASSERT_EQ(ready.Read(), 'y');
+  const pid_t pid = server.pid();
+  server.Kill();
+  ExpectRefused(absl::StatusCode::kAlreadyExists,
+                absl::StrCat("pid ", pid, ", which is gone"));
+  finish.Close();
+  while (true) {
+    const auto listener = Listen();
+    if (listener.ok()) break;
+    ASSERT_THAT(listener, StatusIs(absl::StatusCode::kAlreadyExists));
+  }
 }
 
 // 8 processes start at once, over a dead server's socket or over none: one

@@ -1,0 +1,118 @@
+#include "rpc/socket/directory.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "rpc/base/status_macros.h"
+
+namespace tandem::rpc {
+namespace {
+
+// As many as the kernel follows.
+constexpr int kMaxLinks = 40;
+
+absl::Status LookAt(const struct stat& info, const std::string& path) {
+  const bool is_link = S_ISLNK(info.st_mode);
+  const bool owned = info.st_uid == 0 || info.st_uid == ::geteuid();
+  const bool sticky = (info.st_mode & S_ISVTX) != 0;
+  // A link's mode means nothing.
+  const bool shared = !is_link && (info.st_mode & (S_IWGRP | S_IWOTH)) != 0;
+  if (owned && (sticky || !shared)) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrFormat(
+      "the %s %s (owner uid %d, mode %04o) lets others put something else in "
+      "the socket's place: it must belong to us or to root, and be writable by "
+      "its owner alone or sticky",
+      is_link ? "link" : "directory", path, info.st_uid,
+      info.st_mode & mode_t{07777}));
+}
+
+// Goes from directory to directory as the kernel does.
+class Walk {
+ public:
+  explicit Walk(std::string path) : path_(std::move(path)) { Push(path_); }
+
+  absl::StatusOr<OpenedDirectory> ToTheEnd() {
+    TANDEM_RETURN_IF_ERROR(Enter(AT_FDCWD, "/"));
+    while (!steps_.empty()) {
+      const std::string step = std::move(steps_.back());
+      steps_.pop_back();
+      TANDEM_RETURN_IF_ERROR(Enter(here_.get(), step));
+    }
+    return OpenedDirectory{std::move(here_), safe_};
+  }
+
+ private:
+  // The next steps, before those that are left.
+  void Push(std::string_view path) {
+    while (true) {
+      const std::size_t slash = path.rfind('/');
+      const std::string_view name =
+          slash == path.npos ? path : path.substr(slash + 1);
+      if (!name.empty()) steps_.emplace_back(name);
+      if (slash == path.npos) return;
+      path = path.substr(0, slash);
+    }
+  }
+
+  absl::Status Enter(int from, const std::string& name) {
+    UniqueFd next(
+        ::openat(from, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    struct stat info;
+    if (!next.is_valid() || ::fstat(next.get(), &info) != 0) {
+      return Failed(errno);
+    }
+    if (safe_.ok()) safe_ = LookAt(info, NameOf(next));
+    if (S_ISLNK(info.st_mode)) return Follow(next);
+    if (!S_ISDIR(info.st_mode)) return Failed(ENOTDIR);
+    here_ = std::move(next);
+    return absl::OkStatus();
+  }
+
+  absl::Status Follow(const UniqueFd& link) {
+    char target[PATH_MAX];
+    const ssize_t size = ::readlinkat(link.get(), "", target, sizeof(target));
+    if (size < 0) return Failed(errno);
+    if (size == sizeof(target)) return Failed(ENAMETOOLONG);
+    if (++links_ > kMaxLinks) return Failed(ELOOP);
+    const std::string_view path(target, size);
+    Push(path);
+    // A relative one goes on from here.
+    return path.starts_with("/") ? Enter(AT_FDCWD, "/") : absl::OkStatus();
+  }
+
+  static std::string NameOf(const UniqueFd& fd) {
+    char name[PATH_MAX];
+    const std::string link = absl::StrCat("/proc/self/fd/", fd.get());
+    const ssize_t size = ::readlink(link.c_str(), name, sizeof(name));
+    return size < 0 ? link : std::string(name, size);
+  }
+
+  absl::Status Failed(int error) const {
+    return absl::ErrnoToStatus(error,
+                               absl::StrCat("open the directory ", path_));
+  }
+
+  const std::string path_;
+  // The next one last.
+  std::vector<std::string> steps_;
+  UniqueFd here_;
+  absl::Status safe_;
+  int links_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<OpenedDirectory> OpenDirectory(const std::string& path) {
+  return Walk(path).ToTheEnd();
+}
+
+}  // namespace tandem::rpc

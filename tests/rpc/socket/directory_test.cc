@@ -1,0 +1,134 @@
+#include "rpc/socket/directory.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "rpc/testing/status_matchers.h"
+#include "rpc/testing/temp_dir.h"
+#include "tests/support/child.h"
+#include "tests/support/descriptors.h"
+
+namespace tandem::rpc {
+namespace {
+
+namespace fs = std::filesystem;
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using testing::IsOk;
+using testing::StatusIs;
+
+class DirectoryTest : public ::testing::Test {
+ protected:
+  DirectoryTest() {
+    fs::create_directories(dir_.File("a/b"));
+    fs::create_directories(dir_.File("c/d"));
+  }
+
+  void ExpectSafe(const std::string& path) const {
+    const auto directory = OpenDirectory(path);
+    ASSERT_THAT(directory, IsOk());
+    EXPECT_THAT(directory->safe, IsOk());
+    struct stat opened;
+    struct stat named;
+    ASSERT_EQ(::fstat(directory->fd.get(), &opened), 0);
+    ASSERT_EQ(::stat(path.c_str(), &named), 0);
+    EXPECT_EQ(opened.st_ino, named.st_ino);
+  }
+
+  // Because of what is at `place`.
+  void ExpectUnsafe(const std::string& path, const std::string& place) const {
+    const auto directory = OpenDirectory(path);
+    ASSERT_THAT(directory, IsOk());
+    EXPECT_THAT(directory->safe, StatusIs(absl::StatusCode::kFailedPrecondition,
+                                          HasSubstr(" " + place + " (owner")));
+  }
+
+  void Chmod(const std::string& name, mode_t mode) const {
+    ASSERT_EQ(::chmod(dir_.File(name).c_str(), mode), 0);
+  }
+
+  testing::TempDir dir_;
+};
+
+TEST_F(DirectoryTest, OursIsSafe) {
+  ExpectSafe("/");
+  ExpectSafe(dir_.File("a/b"));
+  ExpectSafe(dir_.File("a//./b/"));
+  ExpectSafe(dir_.File("a/b/../../c/d"));
+}
+
+TEST_F(DirectoryTest, NothingIsLeftOpen) {
+  const auto before = test::OpenDescriptors();
+  ExpectSafe(dir_.File("a/b"));
+  EXPECT_EQ(test::OpenDescriptors(), before);
+}
+
+TEST_F(DirectoryTest, WhatOthersMayWriteIsNot) {
+  for (const mode_t mode : {0777, 0770, 0707, 0720, 0702}) {
+    Chmod("a/b", mode);
+    ExpectUnsafe(dir_.File("a/b"), dir_.File("a/b"));
+  }
+  Chmod("a/b", 01777);
+  ExpectSafe(dir_.File("a/b"));
+}
+
+TEST_F(DirectoryTest, NorIsWhatIsBelowIt) {
+  Chmod("a", 0770);
+  ExpectUnsafe(dir_.File("a/b"), dir_.File("a"));
+  Chmod("a", 01770);
+  ExpectSafe(dir_.File("a/b"));
+}
+
+TEST_F(DirectoryTest, NorIsWhatADetourLeadsThrough) {
+  Chmod("a", 0770);
+  ExpectUnsafe(dir_.File("a/../c"), dir_.File("a"));
+}
+
+TEST_F(DirectoryTest, NorIsWhatALinkInItLeadsTo) {
+  Chmod("a", 0770);
+  fs::create_symlink("../c/d", dir_.File("a/link"));
+  ExpectUnsafe(dir_.File("a/link"), dir_.File("a"));
+  fs::create_symlink(dir_.File("a/link"), dir_.File("c/back"));
+  ExpectUnsafe(dir_.File("c/back"), dir_.File("a"));
+}
+
+TEST_F(DirectoryTest, LinksOfOursAreSafe) {
+  fs::create_symlink("../c/d", dir_.File("a/link"));
+  fs::create_symlink(dir_.File("a/link"), dir_.File("c/back"));
+  ExpectSafe(dir_.File("c/back"));
+  ExpectSafe(dir_.File("c/back/.."));
+}
+
+TEST_F(DirectoryTest, ThirdPartiesAreNotTrusted) {
+  if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  ASSERT_EQ(::chown(dir_.File("a").c_str(), test::kForeignUid, 0), 0);
+  ExpectUnsafe(dir_.File("a/b"), dir_.File("a"));
+  Chmod("c", 01777);
+  fs::create_symlink("d", dir_.File("c/link"));
+  ASSERT_EQ(::lchown(dir_.File("c/link").c_str(), test::kForeignUid, 0), 0);
+  ExpectUnsafe(dir_.File("c/link"), dir_.File("c/link"));
+}
+
+TEST_F(DirectoryTest, WhatCannotBeOpenedIsAnError) {
+  std::ofstream(dir_.File("file")) << "x";
+  for (const char* name : {"file", "file/x"}) {
+    EXPECT_THAT(OpenDirectory(dir_.File(name)),
+                StatusIs(absl::StatusCode::kFailedPrecondition,
+                         HasSubstr(dir_.File(name))));
+  }
+  EXPECT_THAT(OpenDirectory(dir_.File("none")),
+              StatusIs(absl::StatusCode::kNotFound));
+  fs::create_symlink("loop", dir_.File("loop"));
+  EXPECT_THAT(OpenDirectory(dir_.File("loop")).status().message(),
+              HasSubstr("symbolic links"));
+}
+
+}  // namespace
+}  // namespace tandem::rpc
