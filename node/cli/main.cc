@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
 #include "node/cli/command.h"
+#include "node/cli/doctor.h"
 #include "node/cli/output.h"
 #include "node/cli/query.h"
 #include "node/cli/status.h"
@@ -52,6 +53,7 @@ int Main(int argc, char** argv) {
   commands.push_back(std::make_unique<QueryCommand>(program));
   commands.push_back(std::make_unique<StatusCommand>(program));
   commands.push_back(std::make_unique<WatchCommand>(program));
+  commands.push_back(std::make_unique<DoctorCommand>(program));
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -71,7 +71,8 @@ TEST(StatusTest, AStoppedPairIsNotThere) {
 
 TEST(HelpTest, EveryCommandShowsAnExample) {
   Cli cli;
-  for (const char* command : {"up", "submit", "query", "status", "watch"}) {
+  for (const char* command :
+       {"up", "submit", "query", "status", "watch", "doctor"}) {
     const Outcome outcome = cli.Run({command, "--help"});
     EXPECT_EQ(outcome.status, 0) << command;
     EXPECT_THAT(outcome.out, HasSubstr("Example:")) << command;

@@ -1,0 +1,162 @@
+#include "node/cli/doctor.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "node/cli/json.h"
+#include "node/cli/pair_directory.h"
+#include "rpc/base/status_macros.h"
+#include "rpc/client/channel.h"
+#include "rpc/socket/diagnosis.h"
+
+namespace tandem::node {
+namespace {
+
+namespace fs = std::filesystem;
+using rpc::Finding;
+using Json = nlohmann::ordered_json;
+
+constexpr absl::Duration kTimeout = absl::Seconds(2);
+
+constexpr char kMore[] =
+    "Looks at directories, lock, owner, mode, and at who listens, and changes\n"
+    "nothing. The exit status is 1 when there is a problem.\n\n"
+    "Example:\n"
+    "  tandem doctor\n"
+    "  tandem doctor unix:/run/tandem/app.sock\n"
+    "  tandem doctor --json /run/tandem";
+
+// The addresses that `target` means: one, or those of a directory.
+absl::StatusOr<std::vector<std::string>> AddressesOf(
+    const std::string& target) {
+  if (target.starts_with("unix:")) return std::vector{target};
+  std::error_code error;
+  if (!fs::is_directory(target, error)) return std::vector{"unix:" + target};
+  const auto pair = PairDirectory::ReadAddresses(target);
+  if (pair.ok()) return std::vector{pair->app, pair->node};
+  const std::string run = target + "/run";
+  TANDEM_ASSIGN_OR_RETURN(
+      std::vector<std::string> paths,
+      rpc::FindSockets(fs::is_directory(run, error) ? run : target));
+  for (std::string& path : paths) path.insert(0, "unix:");
+  if (!paths.empty()) return paths;
+  return absl::NotFoundError(absl::StrCat(
+      "there is no socket in ", target,
+      ", nor a trace of one: `tandem up --data DIR` starts a pair"));
+}
+
+// Whether the server, which runs as `uid`, answers us.
+Finding SayHello(const std::string& address, uid_t uid) {
+  const auto channel = rpc::Channel::Connect(address, {.server_uid = uid});
+  if (!channel.ok()) {
+    return {Finding::Kind::kProblem, std::string(channel.status().message()),
+            ""};
+  }
+  const auto session = (*channel)->OpenSession(kTimeout);
+  const absl::Status hello =
+      session.ok() ? (*session)->hello().status() : session.status();
+  if (hello.ok()) {
+    return {Finding::Kind::kFine,
+            absl::StrCat("it is ", (*session)->hello()->server(),
+                         ", and serves uid ", ::geteuid()),
+            ""};
+  }
+  if (absl::IsUnimplemented(hello)) {
+    return {Finding::Kind::kNote, "it speaks gRPC, but is not built on Tandem",
+            ""};
+  }
+  return {Finding::Kind::kProblem,
+          absl::StrCat("it does not serve uid ", ::geteuid(), ": ",
+                       hello.message()),
+          absl::StrCat("start it with --allow-user ", ::geteuid(),
+                       ", if it is to; its log has the reason")};
+}
+
+std::vector<Finding> Examine(const std::string& text) {
+  const auto address = rpc::UnixAddress::Parse(text);
+  if (!address.ok()) {
+    return {{Finding::Kind::kProblem, std::string(address.status().message()),
+             "choose another path for the socket, such as one under /run"}};
+  }
+  rpc::Diagnosis diagnosis = rpc::Diagnose(*address);
+  if (diagnosis.server_uid) {
+    diagnosis.findings.push_back(SayHello(text, *diagnosis.server_uid));
+  }
+  return std::move(diagnosis.findings);
+}
+
+const char* KindName(Finding::Kind kind) {
+  switch (kind) {
+    case Finding::Kind::kFine:
+      return "fine";
+    case Finding::Kind::kNote:
+      return "note";
+    case Finding::Kind::kProblem:
+      return "problem";
+  }
+  return "";
+}
+
+std::string ToText(const std::string& address,
+                   const std::vector<Finding>& findings) {
+  std::string text = address + "\n";
+  for (const Finding& finding : findings) {
+    absl::StrAppend(&text, "  ", KindName(finding.kind), ": ", finding.what,
+                    "\n");
+    if (!finding.remedy.empty()) {
+      absl::StrAppend(&text, "    mend: ", finding.remedy, "\n");
+    }
+  }
+  return text;
+}
+
+Json ToJson(const std::string& address, const std::vector<Finding>& findings) {
+  Json list = Json::array();
+  for (const Finding& finding : findings) {
+    list.push_back({{"kind", KindName(finding.kind)},
+                    {"what", finding.what},
+                    {"remedy", finding.remedy}});
+  }
+  return {{"address", address}, {"findings", std::move(list)}};
+}
+
+}  // namespace
+
+DoctorCommand::DoctorCommand(CLI::App& program)
+    : Command(program.add_subcommand(
+          "doctor", "Say what is wrong with a socket, and how to mend it")) {
+  app().footer(kMore);
+  app()
+      .add_option("TARGET", target_,
+                  "A socket, or a directory that servers listen in, such as "
+                  "that of `tandem up`")
+      ->envname("TANDEM_DATA")
+      ->capture_default_str()
+      ->type_name("ADDR|DIR");
+  app().add_flag("--json", is_json_, "Print an object per socket");
+}
+
+absl::StatusOr<int> DoctorCommand::Run(Output& output) {
+  TANDEM_ASSIGN_OR_RETURN(const std::vector<std::string> addresses,
+                          AddressesOf(target_));
+  bool has_problem = false;
+  for (const std::string& address : addresses) {
+    const std::vector<Finding> findings = Examine(address);
+    for (const Finding& finding : findings) {
+      has_problem |= finding.kind == Finding::Kind::kProblem;
+    }
+    TANDEM_RETURN_IF_ERROR(is_json_
+                               ? output.Line(OneLine(ToJson(address, findings)))
+                               : output.Bytes(ToText(address, findings)));
+  }
+  return has_problem ? 1 : 0;
+}
+
+}  // namespace tandem::node

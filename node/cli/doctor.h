@@ -1,0 +1,29 @@
+// `tandem doctor`: what is wrong with a socket, and how to mend it.
+
+#ifndef TANDEM_NODE_CLI_DOCTOR_H_
+#define TANDEM_NODE_CLI_DOCTOR_H_
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "node/cli/command.h"
+
+namespace tandem::node {
+
+// Examines one socket, or all that servers use in a directory, and says hello
+// to those that live. Exit status 1 when there is a problem.
+class DoctorCommand final : public Command {
+ public:
+  explicit DoctorCommand(CLI::App& program);
+
+  absl::StatusOr<int> Run(Output& output) override;
+
+ private:
+  std::string target_ = "tandem-data";
+  bool is_json_ = false;
+};
+
+}  // namespace tandem::node
+
+#endif  // TANDEM_NODE_CLI_DOCTOR_H_

@@ -1,0 +1,180 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "rpc/base/unique_fd.h"
+#include "tests/cli/cli.h"
+
+namespace tandem::node::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+// Binds a socket; listens when asked to.
+rpc::UniqueFd MakeSocket(const std::string& path, bool listens) {
+  rpc::UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  EXPECT_EQ(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address),
+                   sizeof(address)),
+            0);
+  if (listens) {
+    EXPECT_EQ(::listen(fd.get(), 0), 0);
+  }
+  return fd;
+}
+
+class DoctorTest : public ::testing::Test {
+ protected:
+  Outcome Examine(const std::string& path) {
+    return cli_.Run({"doctor", "unix:" + path});
+  }
+
+  Cli cli_;
+};
+
+TEST_F(DoctorTest, FindsNothingWrongWithAPairThatRuns) {
+  const auto up = cli_.Up();
+  const Outcome outcome = cli_.Run({"doctor"});
+  EXPECT_EQ(outcome.status, 0) << outcome.out << outcome.err;
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("app.sock"), HasSubstr("node.sock"),
+                    HasSubstr("the lock is held by tandem-kvstore (pid "),
+                    HasSubstr("it is tandem-node"), Not(HasSubstr("problem"))));
+}
+
+TEST_F(DoctorTest, PrintsAnObjectPerSocket) {
+  const auto up = cli_.Up();
+  const auto objects = cli_.Run({"doctor", "--json"}).Objects();
+  ASSERT_THAT(objects, SizeIs(2));
+  EXPECT_EQ(objects[1]["address"], Cli::Ready(*up)["node"]["address"]);
+  for (const auto& finding : objects[1]["findings"]) {
+    EXPECT_NE(finding["kind"], "problem") << finding;
+  }
+}
+
+TEST_F(DoctorTest, KnowsAFileThatADeadServerLeft) {
+  const std::string path = cli_.File("kv.sock");
+  MakeSocket(path, false).Reset();
+  const Outcome outcome = Examine(path);
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("nobody listens at " + path),
+                    HasSubstr("mend: start the server: it takes the path")));
+}
+
+TEST_F(DoctorTest, KnowsWhatAServerLeftThatDiedAsItStarted) {
+  const std::string path = cli_.File(".s0123abcd");
+  MakeSocket(path, false).Reset();
+  const Outcome outcome =
+      cli_.Run({"doctor", std::filesystem::path(path).parent_path()});
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.out, HasSubstr(absl::StrCat("mend: rm '", path, "'")));
+}
+
+TEST_F(DoctorTest, KnowsWhoHoldsTheLockOfASocketThatIsGone) {
+  const std::string path = cli_.File("kv.sock");
+  const rpc::UniqueFd lock(::open(cli_.File(".kv.sock.lock").c_str(),
+                                  O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  ASSERT_EQ(::flock(lock.get(), LOCK_EX), 0);
+  const Outcome outcome = Examine(path);
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("the server has lost its name"),
+                    HasSubstr(absl::StrCat("(pid ", ::getpid(), ")")),
+                    HasSubstr("mend: restart that server")));
+}
+
+TEST_F(DoctorTest, KnowsWhatIsNoSocket) {
+  const std::string path = cli_.File("kv.sock");
+  std::ofstream(path) << "precious";
+  const Outcome outcome = Examine(path);
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.out, HasSubstr(path + " is not a socket"));
+}
+
+TEST_F(DoctorTest, KnowsThatNothingIsThere) {
+  const Outcome outcome = Examine(cli_.File("kv.sock"));
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.out, HasSubstr("no server: there is no socket at "));
+}
+
+TEST_F(DoctorTest, KnowsThatTheDirectoryIsMissing) {
+  const Outcome outcome = Examine(cli_.File("none") + "/kv.sock");
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.out, HasSubstr(absl::StrCat("mend: mkdir -p -m 0700 '",
+                                                  cli_.File("none"), "'")));
+}
+
+TEST_F(DoctorTest, KnowsADirectoryThatOthersMayWrite) {
+  const std::string directory = cli_.File("shared");
+  ASSERT_EQ(::mkdir(directory.c_str(), 0700), 0);
+  ASSERT_EQ(::chmod(directory.c_str(), 0777), 0);
+  const Outcome outcome = Examine(directory + "/kv.sock");
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr(directory), HasSubstr("mode 0777")));
+}
+
+TEST_F(DoctorTest, KnowsAServerThatTakesNoConnections) {
+  const std::string path = cli_.File("kv.sock");
+  const rpc::UniqueFd server = MakeSocket(path, true);
+  // With a backlog of 0 the kernel queues one.
+  rpc::UniqueFd queued(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  ASSERT_EQ(::connect(queued.get(), reinterpret_cast<const sockaddr*>(&address),
+                      sizeof(address)),
+            0);
+  const Outcome outcome = Examine(path);
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.out, HasSubstr("its queue is full"));
+}
+
+TEST_F(DoctorTest, KnowsAServerThatSaysNothing) {
+  const std::string path = cli_.File("kv.sock");
+  const rpc::UniqueFd server = MakeSocket(path, true);
+  ASSERT_EQ(::listen(server.get(), 16), 0);
+  const Outcome outcome = Examine(path);
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("holds no lock"),
+                                 HasSubstr("problem: it does not serve uid")));
+}
+
+TEST_F(DoctorTest, KnowsADirectoryThatKeepsThoseOutWhomTheModeInvites) {
+  const std::string directory = cli_.File("closed");
+  ASSERT_EQ(::mkdir(directory.c_str(), 0700), 0);
+  const std::string path = directory + "/kv.sock";
+  const rpc::UniqueFd server = MakeSocket(path, true);
+  ASSERT_EQ(::chmod(path.c_str(), 0666), 0);
+  const Outcome outcome = Examine(path);
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("is for everybody, but the directory"),
+                    HasSubstr("mend: chmod o+x '")));
+}
+
+TEST_F(DoctorTest, KnowsAPathThatIsTooLong) {
+  const Outcome outcome = Examine("/" + std::string(120, 'x'));
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("107"), HasSubstr("mend: choose")));
+}
+
+}  // namespace
+}  // namespace tandem::node::testing
