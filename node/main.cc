@@ -21,6 +21,7 @@
 #include "rpc/base/status_macros.h"
 #include "rpc/base/version.h"
 #include "rpc/client/channel.h"
+#include "rpc/server/notify.h"
 #include "rpc/server/program.h"
 #include "rpc/server/server.h"
 #include "rpc/server/termination.h"
@@ -161,10 +162,12 @@ absl::Status ServeUntilStopped(const Arguments& arguments,
                           rpc::Server::Start(std::move(options)));
   spdlog::info("Listening on {}, chain {}, height {}.", server->address(),
                data.genesis().chain_id, state.height());
+  rpc::NotifyReady(absl::StrCat("listening on ", server->address()));
 
   while (!termination.Wait(absl::Hours(1))) {
   }
   spdlog::info("Stopping.");
+  rpc::NotifyStopping();
   // In this order, so that who waits for a commit, or watches, sees what is
   // still committed.
   node->Stop(kStopBlocks);

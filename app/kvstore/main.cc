@@ -9,10 +9,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "app/abci_service.h"
 #include "app/kvstore/kv_store.h"
 #include "rpc/base/status_macros.h"
+#include "rpc/server/notify.h"
 #include "rpc/server/program.h"
 #include "rpc/server/server.h"
 #include "rpc/server/termination.h"
@@ -51,7 +53,9 @@ absl::Status Run(const rpc::ProgramOptions& program) {
                           rpc::Server::Start(std::move(options)));
   spdlog::info("listening on {}, data in {}, height {}", server->address(),
                data, info.last_block_height());
+  rpc::NotifyReady(absl::StrCat("listening on ", server->address()));
   termination->Wait(absl::InfiniteDuration());
+  rpc::NotifyStopping();
   // A handler that is left behind still uses the store.
   if (!server->Stop(kStopTimeout)) std::_Exit(1);
   spdlog::info("stopped");

@@ -42,6 +42,22 @@ absl::StatusOr<std::unique_ptr<FrontDoor>> FrontDoor::Open(
   auto door = std::unique_ptr<FrontDoor>(new FrontDoor(
       listening, std::move(options), table, std::move(hand_over)));
   TANDEM_RETURN_IF_ERROR(door->SetUp());
+  door->Start();
+  return door;
+}
+
+absl::StatusOr<std::unique_ptr<FrontDoor>> FrontDoor::OpenFor(
+    UniqueFd connection, FrontDoorOptions options, ConnectionTable& table,
+    HandOver hand_over) {
+  auto door = std::unique_ptr<FrontDoor>(
+      new FrontDoor(-1, std::move(options), table, std::move(hand_over)));
+  TANDEM_RETURN_IF_ERROR(door->SetUp());
+  door->Admit(std::move(connection));
+  if (door->waiting_.empty()) {
+    return absl::PermissionDeniedError(
+        "the connection that was handed in is refused; the log says why");
+  }
+  door->Start();
   return door;
 }
 
@@ -58,11 +74,14 @@ absl::Status FrontDoor::SetUp() {
   reserve_ = OpenReserve();
   if (!epoll_.is_valid() || !wake_up_.is_valid() || !reserve_.is_valid() ||
       !Watch(wake_up_.get(), kWakeUp, EPOLLIN) ||
-      !Watch(listening_, kListening, EPOLLIN)) {
+      (listening_ >= 0 && !Watch(listening_, kListening, EPOLLIN))) {
     return absl::ErrnoToStatus(errno, "prepare to accept connections");
   }
-  thread_ = std::thread([this] { Run(); });
   return absl::OkStatus();
+}
+
+void FrontDoor::Start() {
+  thread_ = std::thread([this] { Run(); });
 }
 
 FrontDoor::~FrontDoor() {

@@ -72,6 +72,13 @@ class FrontDoor {
       int listening, FrontDoorOptions options, ConnectionTable& table,
       HandOver hand_over);
 
+  // Accepts nothing: lets in `connection`, which does not block, as if it had
+  // been accepted now. Errors: kPermissionDenied when it is refused, which is
+  // logged; kResourceExhausted.
+  static absl::StatusOr<std::unique_ptr<FrontDoor>> OpenFor(
+      UniqueFd connection, FrontDoorOptions options, ConnectionTable& table,
+      HandOver hand_over);
+
   // StopAccepting(), and forgets the connections handed over.
   ~FrontDoor();
   FrontDoor(const FrontDoor&) = delete;
@@ -98,7 +105,9 @@ class FrontDoor {
 
   FrontDoor(int listening, FrontDoorOptions options, ConnectionTable& table,
             HandOver hand_over);
+  // All but the thread.
   absl::Status SetUp();
+  void Start();
 
   // What follows runs on the door's thread.
   void Run();
@@ -124,6 +133,7 @@ class FrontDoor {
   bool Watch(int fd, std::uint64_t id, std::uint32_t events);
   void Count(std::uint64_t FrontDoorCounts::*count) ABSL_LOCKS_EXCLUDED(mu_);
 
+  // -1: nothing is accepted.
   const int listening_;
   const FrontDoorOptions options_;
   ConnectionTable& table_;

@@ -13,6 +13,7 @@
 #include "rpc/base/file.h"
 #include "rpc/base/standard_descriptors.h"
 #include "rpc/base/status_macros.h"
+#include "rpc/socket/handed_in_socket.h"
 #include "rpc/socket/unix_address.h"
 #include "rpc/socket/unix_listener.h"
 #include "spdlog/sinks/stdout_color_sinks.h"
@@ -48,9 +49,12 @@ std::string PairAddress(std::string_view role) {
 ProgramOptions::ProgramOptions(CLI::App& program, std::string role)
     : program_(program), role_(std::move(role)) {
   program
-      .add_option("--listen", listen_,
-                  absl::StrCat("Unix socket to listen on (default: run/", role_,
-                               ".sock under $TANDEM_DATA or ./tandem-data)"))
+      .add_option(
+          "--listen", listen_,
+          absl::StrCat("Unix socket to listen on: unix:PATH, or "
+                       "systemd:NAME or fd:N for one that is handed "
+                       "in (default: run/",
+                       role_, ".sock under $TANDEM_DATA or ./tandem-data)"))
       ->type_name("ADDR");
   program
       .add_option("--data", data_,
@@ -68,9 +72,10 @@ ProgramOptions::ProgramOptions(CLI::App& program, std::string role)
                   "Group of the socket file, whose members may connect")
       ->type_name("NAME");
   program
-      .add_option("--allow-shared-directory", shared_,
-                  "Listen where others can replace the socket, and log REASON, "
-                  "which says why they are trusted")
+      .add_option(
+          "--allow-shared-directory", shared_,
+          "Listen even where others can replace the socket; REASON, why "
+          "they are trusted, is logged")
       ->type_name("REASON");
 }
 
@@ -81,7 +86,9 @@ absl::StatusOr<ServerOptions> ProgramOptions::ReadServerOptions() const {
     TANDEM_RETURN_IF_ERROR(MakeDirectory(PairDirectory() + "/run"));
     options.address = PairAddress(role_);
   }
-  TANDEM_RETURN_IF_ERROR(UnixAddress::Parse(options.address).status());
+  if (!IsHandedIn(options.address)) {
+    TANDEM_RETURN_IF_ERROR(UnixAddress::Parse(options.address).status());
+  }
   if (program_.count("--group") > 0) {
     TANDEM_ASSIGN_OR_RETURN(const gid_t gid, GroupByName(group_));
     options.permissions.gid = gid;

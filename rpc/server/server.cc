@@ -21,9 +21,11 @@
 #include "rpc/server/connection_table.h"
 #include "rpc/server/front_door.h"
 #include "rpc/server/hand_over_check.h"
+#include "rpc/server/notify.h"
 #include "rpc/server/session_service.h"
 #include "rpc/server/termination.h"
 #include "rpc/server/worker_pool.h"
+#include "rpc/socket/handed_in_socket.h"
 #include "rpc/socket/unix_address.h"
 #include "rpc/wire/grpc/grpc_service.h"
 #include "spdlog/spdlog.h"
@@ -57,6 +59,15 @@ absl::Status Check(const ServerOptions& options) {
     return absl::InvalidArgumentError(
         "a server needs a worker, a connection, a call and a byte, and a "
         "positive timeout: look at its ServerOptions");
+  }
+  if (!IsHandedIn(options.address)) {
+    TANDEM_RETURN_IF_ERROR(UnixAddress::Parse(options.address).status());
+  } else if (options.permissions != SocketPermissions{}) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        options.address,
+        ": the mode, owner and group of a socket that is handed in are set by "
+        "who made it (SocketMode=, SocketUser= and SocketGroup= of a socket "
+        "unit)"));
   }
   std::set<std::string_view> names{v1::SessionHandler::Table().name};
   for (const Served& served : options.services) {
@@ -98,8 +109,8 @@ class Serving {
         session_(About(options)) {}
 
   absl::Status StartGrpc(const ServerOptions& options);
-  absl::Status OpenDoor(const UnixAddress& address,
-                        const ServerOptions& options);
+  // Returns the server's address.
+  absl::StatusOr<std::string> OpenDoor(const ServerOptions& options);
 
   // Refuses connections and removes the socket; then new calls are refused, and
   // those in flight have until `deadline`. Blocks until all handlers are done.
@@ -114,7 +125,9 @@ class Serving {
   SessionService session_;
   std::vector<std::unique_ptr<GrpcService>> services_;
   std::unique_ptr<grpc::Server> grpc_;
+  // One of the two.
   std::unique_ptr<UnixListener> listener_;
+  HandedInSocket handed_in_;
   std::unique_ptr<FrontDoor> door_;
 };
 
@@ -162,28 +175,43 @@ absl::Status Serving::StartGrpc(const ServerOptions& options) {
   return absl::OkStatus();
 }
 
-absl::Status Serving::OpenDoor(const UnixAddress& address,
-                               const ServerOptions& options) {
-  TANDEM_ASSIGN_OR_RETURN(listener_,
-                          UnixListener::Listen(address, options.permissions,
-                                               options.allow_shared_directory));
-  TANDEM_ASSIGN_OR_RETURN(
-      door_, FrontDoor::Open(
-                 listener_->fd(),
-                 {.access = options.access,
-                  .max_connections = options.max_connections,
-                  .max_connections_per_uid = options.max_connections_per_uid,
-                  .preface_timeout = options.preface_timeout},
-                 callers_, [this](UniqueFd connection) {
-                   grpc::AddInsecureChannelFromFd(grpc_.get(),
-                                                  connection.Release());
-                 }));
-  return absl::OkStatus();
+absl::StatusOr<std::string> Serving::OpenDoor(const ServerOptions& options) {
+  const FrontDoorOptions door_options{
+      .access = options.access,
+      .max_connections = options.max_connections,
+      .max_connections_per_uid = options.max_connections_per_uid,
+      .preface_timeout = options.preface_timeout};
+  const auto hand_over = [this](UniqueFd connection) {
+    grpc::AddInsecureChannelFromFd(grpc_.get(), connection.Release());
+  };
+  if (!IsHandedIn(options.address)) {
+    TANDEM_ASSIGN_OR_RETURN(const UnixAddress address,
+                            UnixAddress::Parse(options.address));
+    TANDEM_ASSIGN_OR_RETURN(
+        listener_, UnixListener::Listen(address, options.permissions,
+                                        options.allow_shared_directory));
+    TANDEM_ASSIGN_OR_RETURN(
+        door_,
+        FrontDoor::Open(listener_->fd(), door_options, callers_, hand_over));
+    return address.ToString();
+  }
+  TANDEM_ASSIGN_OR_RETURN(handed_in_, TakeHandedInSocket(options.address));
+  if (handed_in_.is_listening) {
+    TANDEM_ASSIGN_OR_RETURN(
+        door_, FrontDoor::Open(handed_in_.fd.get(), door_options, callers_,
+                               hand_over));
+  } else {
+    TANDEM_ASSIGN_OR_RETURN(
+        door_, FrontDoor::OpenFor(std::move(handed_in_.fd), door_options,
+                                  callers_, hand_over));
+  }
+  return handed_in_.address;
 }
 
 void Serving::Stop(absl::Time deadline) {
   door_->StopAccepting();
-  listener_->Close();
+  if (listener_ != nullptr) listener_->Close();
+  handed_in_.fd.Reset();
   grpc_->Shutdown(absl::ToChronoTime(deadline));
   pool_.Stop();
 }
@@ -268,8 +296,6 @@ std::string NewInstanceId() {
 }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
-  TANDEM_ASSIGN_OR_RETURN(const UnixAddress address,
-                          UnixAddress::Parse(options.address));
   TANDEM_RETURN_IF_ERROR(Check(options));
   // Once is enough: the library does not change while we run.
   static const absl::Status* const hand_over =
@@ -278,15 +304,17 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
 
   auto serving = std::make_shared<Serving>(options);
   TANDEM_RETURN_IF_ERROR(serving->StartGrpc(options));
-  TANDEM_RETURN_IF_ERROR(serving->OpenDoor(address, options));
-  return std::make_unique<SocketServer>(address.ToString(), options.instance_id,
+  TANDEM_ASSIGN_OR_RETURN(std::string address, serving->OpenDoor(options));
+  return std::make_unique<SocketServer>(std::move(address), options.instance_id,
                                         std::move(serving));
 }
 
 absl::Status Server::RunUntilSignal(absl::Duration timeout) {
   TANDEM_ASSIGN_OR_RETURN(const std::unique_ptr<Termination> signal,
                           Termination::Create());
+  NotifyReady(absl::StrCat("listening on ", address()));
   signal->Wait(absl::InfiniteDuration());
+  NotifyStopping();
   if (Stop(timeout)) return absl::OkStatus();
   return absl::DeadlineExceededError(
       absl::StrCat(address(),

@@ -21,9 +21,12 @@ namespace tandem::rpc {
 std::string NewInstanceId();
 
 struct ServerOptions {
-  // "unix:/run/kv/kv.sock".
+  // "unix:/run/kv/kv.sock"; or a socket that is handed in, "fd:3", "systemd:"
+  // or "systemd:NAME" (rpc/socket/handed_in_socket.h). Where that is a
+  // connection, it is all that is served: once it ends there is nothing left to
+  // do but to stop.
   std::string address = {};
-  // Mode and owner of the socket file.
+  // Mode and owner of the socket file. Not for a socket that is handed in.
   SocketPermissions permissions = {};
   // Why others may be trusted who can replace the socket, because they may
   // write to its directory or to one above. Empty: they are not, and the server
@@ -67,9 +70,9 @@ struct ServerOptions {
 // Thread safety: thread-safe.
 class Server {
  public:
-  // Errors: those of UnixListener::Listen; kInvalidArgument (address, options,
-  // a service twice); kInternal when gRPC does not keep what we rely on
-  // (CheckHandOver, tried out once per process).
+  // Errors: those of UnixListener::Listen or TakeHandedInSocket;
+  // kInvalidArgument (address, options, a service twice); kInternal when gRPC
+  // does not keep what we rely on (CheckHandOver, tried out once per process).
   static absl::StatusOr<std::unique_ptr<Server>> Start(ServerOptions options);
 
   virtual ~Server() = default;
@@ -81,12 +84,14 @@ class Server {
   // must not be destroyed: end the process (std::_Exit).
   virtual bool Stop(absl::Duration timeout) = 0;
 
-  // Waits for SIGTERM or SIGINT, then stops as Stop() does. For programs with
-  // one server and nothing else to stop; others use Termination. Errors: those
+  // Waits for SIGTERM or SIGINT, then stops as Stop() does, and tells the
+  // service manager of both (rpc/server/notify.h). For programs with one server
+  // and nothing else to stop; others use Termination. Errors: those
   // of Termination::Create(); kDeadlineExceeded where Stop() says false.
   absl::Status RunUntilSignal(absl::Duration timeout);
 
-  // Where clients connect, such as "unix:/run/kv/kv.sock".
+  // Where clients connect, such as "unix:/run/kv/kv.sock"; "fd:3" when that is
+  // all that is known of a socket that was handed in.
   virtual const std::string& address() const = 0;
   // As in the options.
   virtual const std::string& instance_id() const = 0;

@@ -27,6 +27,8 @@ struct SocketPermissions {
   // group.
   std::optional<uid_t> uid = std::nullopt;
   std::optional<gid_t> gid = std::nullopt;
+
+  bool operator==(const SocketPermissions&) const = default;
 };
 
 // The gid of the group `name`, or of its decimal number, for a program's

@@ -1,0 +1,127 @@
+// Servers on sockets that somebody else made.
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "rpc/client/channel.h"
+#include "rpc/server/server.h"
+#include "rpc/testing/status_matchers.h"
+#include "rpc/testing/temp_dir.h"
+#include "rpc/wire/grpc/grpc_transport.h"
+#include "tests/rpc/wire/probe_service.h"
+#include "tests/support/eventually.h"
+
+namespace tandem::rpc {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::IsOk;
+using testing::StatusIs;
+using tests::wire::ProbeClient;
+using tests::wire::ProbeService;
+
+class HandedInServerTest : public ::testing::Test {
+ protected:
+  absl::StatusOr<std::unique_ptr<Server>> Start(ServerOptions options) {
+    options.services = {Serve(probe_)};
+    return Server::Start(std::move(options));
+  }
+
+  // "fd:N", which listens at the path "s".
+  std::string Listening() const {
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strcpy(address.sun_path, dir_.File("s").c_str());
+    EXPECT_EQ(
+        ::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    EXPECT_EQ(::listen(fd, 1), 0);
+    return absl::StrCat("fd:", fd);
+  }
+
+  testing::TempDir dir_;
+  ProbeService probe_;
+};
+
+TEST_F(HandedInServerTest, AListeningSocketIsServedAndItsPathTold) {
+  const auto server = Start({.address = Listening()});
+  ASSERT_THAT(server, IsOk());
+  EXPECT_EQ((*server)->address(), dir_.Address("s"));
+  const auto channel = Channel::Connect((*server)->address());
+  ASSERT_THAT(channel, IsOk());
+  EXPECT_THAT(ProbeClient(**channel).Echo({}), IsOk());
+  EXPECT_EQ(probe_.last_caller().pid, ::getpid());
+}
+
+TEST_F(HandedInServerTest, ThePathIsLeftToTheGiver) {
+  const std::string address = Listening();
+  auto server = Start({.address = address});
+  ASSERT_THAT(server, IsOk());
+  EXPECT_FALSE(std::filesystem::exists(dir_.File(".s.lock")));
+  EXPECT_TRUE((*server)->Stop(absl::Seconds(10)));
+  EXPECT_TRUE(std::filesystem::exists(dir_.File("s")));
+  server->reset();
+  EXPECT_TRUE(std::filesystem::exists(dir_.File("s")));
+  EXPECT_THAT(Start({.address = address}),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("not open")))
+      << "our descriptor is closed";
+}
+
+TEST_F(HandedInServerTest, ModeAndOwnerAreTheGivers) {
+  const std::string address = Listening();
+  EXPECT_THAT(
+      Start({.address = address, .permissions = {.mode = 0660}}),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("SocketMode=")));
+  EXPECT_THAT(Start({.address = address}), IsOk()) << "it is still there";
+}
+
+TEST_F(HandedInServerTest, AConnectionIsServedAloneAndUntilItEnds) {
+  int pair[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+  UniqueFd ours(pair[0]);
+  auto server = Start({.address = absl::StrCat("fd:", pair[1])});
+  ASSERT_THAT(server, IsOk());
+  EXPECT_EQ((*server)->address(), absl::StrCat("fd:", pair[1]));
+  auto transport = GrpcTransport::Create(std::move(ours), {.peer = "the pair"});
+  ASSERT_THAT(transport, IsOk());
+  ProbeClient probe(**transport);
+  EXPECT_THAT(probe.Echo({}), IsOk());
+  EXPECT_EQ(probe_.last_caller().uid, ::geteuid());
+  EXPECT_EQ(probe_.last_caller().pid, ::getpid());
+  EXPECT_TRUE((*server)->Stop(absl::Seconds(10)));
+  EXPECT_TRUE(test::Eventually([&] { return (*transport)->is_over(); }));
+}
+
+TEST_F(HandedInServerTest, TheOtherEndOfAConnectionIsLookedAtToo) {
+  int pair[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+  const UniqueFd ours(pair[0]);
+  AccessPolicy others;
+  others.AllowUid(::geteuid() + 1);
+  EXPECT_THAT(Start({.address = absl::StrCat("fd:", pair[1]),
+                     .access = std::move(others)}),
+              StatusIs(absl::StatusCode::kPermissionDenied));
+  char byte;
+  EXPECT_EQ(::recv(ours.get(), &byte, 1, 0), 0) << "closed, nothing sent";
+}
+
+TEST_F(HandedInServerTest, WhatIsNoSocketOfOursIsRefused) {
+  EXPECT_THAT(Start({.address = "fd:987654"}),
+              StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(Start({.address = "fd:x"}),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(Start({.address = "systemd:"}),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("LISTEN_FDS")));
+}
+
+}  // namespace
+}  // namespace tandem::rpc
