@@ -63,6 +63,7 @@ class SocketChannel final : public Channel {
   SocketChannel(const UnixAddress& address, const ChannelOptions& options)
       : address_(address),
         server_uid_(options.server_uid.value_or(::geteuid())),
+        allow_shared_directory_(options.allow_shared_directory),
         max_message_bytes_(options.max_message_bytes),
         waiting_([this](const Method& method, absl::Time deadline) {
           return AnsweredConnection(method, deadline);
@@ -103,6 +104,7 @@ class SocketChannel final : public Channel {
 
   const UnixAddress address_;
   const uid_t server_uid_;
+  const std::string allow_shared_directory_;
   const std::size_t max_message_bytes_;
 
   // Held while a connection is made, which is a matter of microseconds: so that
@@ -238,6 +240,7 @@ SocketChannel::ConnectionOr SocketChannel::Connect(const Method& method) {
 
 ConnectionOptions SocketChannel::OptionsOfConnection() {
   ConnectionOptions options{.server_uid = server_uid_,
+                            .allow_shared_directory = allow_shared_directory_,
                             .max_message_bytes = max_message_bytes_,
                             .hello = {}};
   options.hello.set_framework_version(std::string(FrameworkVersion()));

@@ -26,6 +26,10 @@ struct ChannelOptions {
   // uid of who called listen(2)); a server of another uid is sent nothing.
   // Unset: our own effective uid.
   std::optional<uid_t> server_uid = std::nullopt;
+  // Why others are trusted who could put another socket in the server's place
+  // (Dial()): then only the server's uid is checked. Empty: they are not, and a
+  // socket at such a place is sent nothing.
+  std::string allow_shared_directory = {};
   // Messages larger than this fail the call with kResourceExhausted.
   std::size_t max_message_bytes = 64 << 20;
 };
@@ -39,7 +43,8 @@ struct InProcessOptions {
 };
 
 // Carries calls to the server at an address. Connects when a call needs it,
-// verifies the server before the first byte of each connection, says Hello,
+// verifies the server and the way to it before the first byte of each
+// connection, says Hello,
 // and connects again after a restart. No call waits for the answer to Hello,
 // but for those that wait_for_ready.
 //

@@ -13,7 +13,8 @@ absl::StatusOr<std::shared_ptr<Connection>> Connection::Open(
     const UnixAddress& address, const ConnectionOptions& options,
     absl::Time deadline) {
   TANDEM_ASSIGN_OR_RETURN(UniqueFd fd,
-                          Dial(address, options.server_uid, deadline));
+                          Dial(address, options.server_uid, deadline,
+                               options.allow_shared_directory));
   TANDEM_ASSIGN_OR_RETURN(
       std::unique_ptr<GrpcTransport> transport,
       GrpcTransport::Create(std::move(fd),

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -20,6 +21,8 @@ namespace tandem::rpc {
 
 struct ConnectionOptions {
   uid_t server_uid;
+  // As in ChannelOptions.
+  std::string allow_shared_directory;
   std::size_t max_message_bytes;
   // What Hello says.
   v1::HelloRequest hello;

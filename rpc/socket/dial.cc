@@ -1,8 +1,10 @@
 #include "rpc/socket/dial.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -14,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "rpc/base/status_macros.h"
+#include "rpc/socket/directory.h"
 #include "rpc/socket/peer_credentials.h"
 
 namespace tandem::rpc {
@@ -85,6 +88,45 @@ absl::Duration Jittered(absl::Duration pause) {
   return pause * std::uniform_real_distribution<double>(0.5, 1)(random);
 }
 
+// Who may have put the socket there, in a directory that others may write.
+bool IsOwnerTrusted(uid_t owner, uid_t server_uid) {
+  return owner == 0 || owner == ::geteuid() || owner == server_uid;
+}
+
+// That nobody but root, the server's user and we decide what is at the address.
+absl::Status CheckPath(const UnixAddress& address, uid_t server_uid) {
+  TANDEM_ASSIGN_OR_RETURN(const OpenedDirectory directory,
+                          OpenDirectory(address.directory(), server_uid));
+  if (!directory.safe.ok()) {
+    return absl::PermissionDeniedError(
+        absl::StrCat("nothing was sent to the server at ", address.path(), ": ",
+                     std::string(directory.safe.message()),
+                     " (where that is meant, say why: ChannelOptions::"
+                     "allow_shared_directory)"));
+  }
+  struct stat socket;
+  struct stat around;
+  if (::fstatat(directory.fd.get(), address.name().c_str(), &socket,
+                AT_SYMLINK_NOFOLLOW) != 0 ||
+      ::fstat(directory.fd.get(), &around) != 0) {
+    return ConnectError(errno, address.path());
+  }
+  if (S_ISLNK(socket.st_mode)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(address.path(), " is a link: nothing was sent to the ",
+                     "server behind it; name the socket itself"));
+  }
+  if (!S_ISSOCK(socket.st_mode)) return ConnectError(ENOTSOCK, address.path());
+  const bool shared = (around.st_mode & (S_IWGRP | S_IWOTH)) != 0;
+  if (shared && !IsOwnerTrusted(socket.st_uid, server_uid)) {
+    return absl::PermissionDeniedError(absl::StrCat(
+        "nothing was sent to the server at ", address.path(),
+        ": its directory is shared, and the socket belongs to uid ",
+        socket.st_uid, ", who could replace it at any time"));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<UniqueFd> Connect(const std::string& path, absl::Time deadline) {
   absl::Duration pause = kShortestPause;
   while (true) {
@@ -101,7 +143,8 @@ absl::StatusOr<UniqueFd> Connect(const std::string& path, absl::Time deadline) {
 }  // namespace
 
 absl::StatusOr<UniqueFd> Dial(const UnixAddress& address, uid_t server_uid,
-                              absl::Time deadline) {
+                              absl::Time deadline,
+                              std::string_view allow_shared_directory) {
   TANDEM_ASSIGN_OR_RETURN(UniqueFd fd, Connect(address.path(), deadline));
   TANDEM_ASSIGN_OR_RETURN(const PeerCredentials server,
                           PeerCredentialsOf(fd.get()));
@@ -109,6 +152,9 @@ absl::StatusOr<UniqueFd> Dial(const UnixAddress& address, uid_t server_uid,
     return absl::PermissionDeniedError(absl::StrCat(
         "the server at ", address.path(), " runs as uid ", server.uid,
         ", not as uid ", server_uid, ": nothing was sent to it"));
+  }
+  if (allow_shared_directory.empty()) {
+    TANDEM_RETURN_IF_ERROR(CheckPath(address, server_uid));
   }
   return fd;
 }

@@ -5,6 +5,8 @@
 
 #include <sys/types.h>
 
+#include <string_view>
+
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "rpc/base/unique_fd.h"
@@ -14,18 +16,26 @@ namespace tandem::rpc {
 
 // Returns a connection to the server at `address`, which the kernel says runs
 // as `server_uid`; nothing has been sent yet. The descriptor does not block.
+// Since that user may have several servers, also looks at the path, that nobody
+// else could lead it elsewhere: at each directory on the way (OpenDirectory)
+// and at the socket, which must be no link. `allow_shared_directory` says why
+// others may be trusted who can; empty: they are not.
+//
 // While the server's queue of connections is full, tries again until `deadline`
 // (tries once if that has passed); else answers at once.
 //
 // Errors:
 //   kUnavailable         nobody listens there now: no file, a file that a dead
 //                        server left, or a full queue until the deadline
-//   kPermissionDenied    the server runs as another uid; or the file, or a
-//                        directory above it, is not open to us
-//   kFailedPrecondition  what is there will never be a server: not a socket
+//   kPermissionDenied    the server runs as another uid; or others could put
+//                        something else in its socket's place; or the file, or
+//                        a directory above it, is not open to us
+//   kFailedPrecondition  what is there will never be a server: not a socket,
+//                        or a link to one
 //   kResourceExhausted   we are out of descriptors or memory
 absl::StatusOr<UniqueFd> Dial(const UnixAddress& address, uid_t server_uid,
-                              absl::Time deadline);
+                              absl::Time deadline,
+                              std::string_view allow_shared_directory = {});
 
 }  // namespace tandem::rpc
 

@@ -20,25 +20,32 @@ namespace {
 // As many as the kernel follows.
 constexpr int kMaxLinks = 40;
 
-absl::Status LookAt(const struct stat& info, const std::string& path) {
+absl::Status LookAt(const struct stat& info, const std::string& path,
+                    std::optional<uid_t> trusted) {
   const bool is_link = S_ISLNK(info.st_mode);
-  const bool owned = info.st_uid == 0 || info.st_uid == ::geteuid();
+  const bool owned =
+      info.st_uid == 0 || info.st_uid == ::geteuid() || info.st_uid == trusted;
   const bool sticky = (info.st_mode & S_ISVTX) != 0;
   // A link's mode means nothing.
   const bool shared = !is_link && (info.st_mode & (S_IWGRP | S_IWOTH)) != 0;
   if (owned && (sticky || !shared)) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrFormat(
       "the %s %s (owner uid %d, mode %04o) lets others put something else in "
-      "the socket's place: it must belong to us or to root, and be writable by "
+      "the socket's place: it must belong to us or to root%s, and be writable "
+      "by "
       "its owner alone or sticky",
       is_link ? "link" : "directory", path, info.st_uid,
-      info.st_mode & mode_t{07777}));
+      info.st_mode & mode_t{07777},
+      trusted.has_value() ? " or to the server's user" : ""));
 }
 
 // Goes from directory to directory as the kernel does.
 class Walk {
  public:
-  explicit Walk(std::string path) : path_(std::move(path)) { Push(path_); }
+  Walk(std::string path, std::optional<uid_t> trusted)
+      : path_(std::move(path)), trusted_(trusted) {
+    Push(path_);
+  }
 
   absl::StatusOr<OpenedDirectory> ToTheEnd() {
     TANDEM_RETURN_IF_ERROR(Enter(AT_FDCWD, "/"));
@@ -70,7 +77,7 @@ class Walk {
     if (!next.is_valid() || ::fstat(next.get(), &info) != 0) {
       return Failed(errno);
     }
-    if (safe_.ok()) safe_ = LookAt(info, NameOf(next));
+    if (safe_.ok()) safe_ = LookAt(info, NameOf(next), trusted_);
     if (S_ISLNK(info.st_mode)) return Follow(next);
     if (!S_ISDIR(info.st_mode)) return Failed(ENOTDIR);
     here_ = std::move(next);
@@ -102,6 +109,7 @@ class Walk {
   }
 
   const std::string path_;
+  const std::optional<uid_t> trusted_;
   // The next one last.
   std::vector<std::string> steps_;
   UniqueFd here_;
@@ -111,8 +119,9 @@ class Walk {
 
 }  // namespace
 
-absl::StatusOr<OpenedDirectory> OpenDirectory(const std::string& path) {
-  return Walk(path).ToTheEnd();
+absl::StatusOr<OpenedDirectory> OpenDirectory(const std::string& path,
+                                              std::optional<uid_t> trusted) {
+  return Walk(path, trusted).ToTheEnd();
 }
 
 }  // namespace tandem::rpc

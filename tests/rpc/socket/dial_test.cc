@@ -154,6 +154,60 @@ TEST_F(DialTest, AnImpostorThatTookThePathIsFoundOut) {
   ExpectError(absl::StatusCode::kPermissionDenied, "runs as uid 54321");
 }
 
+// Even where the kernel says that the server is the right one: it might be
+// another server of that user, to which somebody leads us.
+TEST_F(DialTest, ASocketThatOthersCouldReplaceIsSentNothing) {
+  const auto listener = UnixListener::Listen(Address());
+  ASSERT_THAT(listener, IsOk());
+  for (const mode_t shared : {0770, 0707}) {
+    ASSERT_EQ(::chmod(dir_.path().c_str(), shared), 0);
+    ExpectError(absl::StatusCode::kPermissionDenied, "nothing was sent");
+    EXPECT_THAT(Dial(Address(), ::geteuid(), absl::InfinitePast(), "a test"),
+                IsOk());
+  }
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 01777), 0);
+  EXPECT_THAT(DialNow(), IsOk());
+}
+
+TEST_F(DialTest, ASocketOfAThirdInASharedDirectoryIsSentNothing) {
+  if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  const auto listener =
+      UnixListener::Listen(Address(), {.uid = test::kForeignUid});
+  ASSERT_THAT(listener, IsOk());
+  // Nobody but us could replace it.
+  EXPECT_THAT(DialNow(), IsOk());
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 01777), 0);
+  ExpectError(absl::StatusCode::kPermissionDenied, "belongs to uid 54321");
+}
+
+TEST_F(DialTest, ADirectoryOfTheServersUserIsGoodEnough) {
+  if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  ASSERT_EQ(::chown(dir_.path().c_str(), test::kForeignUid, 0), 0);
+  test::Pipe ready;
+  test::Child server([&] {
+    if (!test::Become(test::kForeignUid)) return 1;
+    const auto listener = UnixListener::Listen(Address());
+    ready.Write(listener.ok() ? 'y' : 'n');
+    ::pause();
+    return 0;
+  });
+  ASSERT_EQ(ready.Read(), 'y');
+  EXPECT_THAT(Dial(Address(), test::kForeignUid, absl::Now()), IsOk());
+  // A third's is not.
+  ASSERT_EQ(::chown(dir_.path().c_str(), test::kForeignUid + 1, 0), 0);
+  EXPECT_THAT(Dial(Address(), test::kForeignUid, absl::Now()),
+              StatusIs(absl::StatusCode::kPermissionDenied,
+                       HasSubstr("nothing was sent")));
+}
+
+TEST_F(DialTest, ALinkToAServerIsNotFollowed) {
+  const auto listener =
+      UnixListener::Listen(*UnixAddress::Parse(dir_.Address("t")));
+  ASSERT_THAT(listener, IsOk());
+  fs::create_symlink("t", dir_.File("s"));
+  ExpectError(absl::StatusCode::kFailedPrecondition, "is a link");
+}
+
 class FullQueueTest : public DialTest {
  protected:
   void SetUp() override {
