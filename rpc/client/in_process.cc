@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <deque>
+#include <limits>
 #include <set>
 #include <string>
 #include <thread>
@@ -63,6 +64,7 @@ Caller ThisProcess() {
   Caller caller;
   caller.uid = ::geteuid();
   caller.gid = ::getegid();
+  caller.groups = {caller.gid};
   caller.pid = ::getpid();
   caller.connection_id = 1;
   caller.wire = Wire::kInProcess;
@@ -174,7 +176,8 @@ class InProcessTransport::UnaryCall final
  public:
   UnaryCall(const InProcessTransport& transport, ClientCall* client,
             const MessageLite& request, const CallOptions& options)
-      : method_(*client->method),
+      : ServerCall(transport.BeginCall()),
+        method_(*client->method),
         handler_(transport.HandlerOf(method_)),
         max_message_bytes_(transport.options_.max_message_bytes),
         timeout_(options.timeout.value_or(kDefaultCallTimeout)),
@@ -182,7 +185,6 @@ class InProcessTransport::UnaryCall final
         calls_(transport.calls_),
         request_(Copy(request)),
         client_(client) {
-    caller_ = transport.caller_;
     deadline_ = absl::Now() + timeout_;
   }
 
@@ -403,14 +405,14 @@ class InProcessTransport::Stream final
  public:
   Stream(const InProcessTransport& transport, const Method& method,
          const MessageLite* request, const CallOptions& options)
-      : method_(method),
+      : ServerStream(transport.BeginCall()),
+        method_(method),
         handler_(transport.HandlerOf(method)),
         max_message_bytes_(transport.options_.max_message_bytes),
         timeout_(options.timeout.value_or(absl::InfiniteDuration())),
         cancellation_(options.cancellation),
         calls_(transport.calls_),
         request_(request == nullptr ? nullptr : Copy(*request)) {
-    caller_ = transport.caller_;
     deadline_ = absl::Now() + timeout_;
     if (request != nullptr) up_.Close();
   }
@@ -589,7 +591,7 @@ InProcessTransport::InProcessTransport(std::vector<Served> services,
                                        Options options)
     : services_(std::move(services)),
       options_(options),
-      caller_(ThisProcess()),
+      connection_(std::make_shared<ServerConnection>(ThisProcess())),
       calls_(std::make_shared<CallTable>()),
       pool_(options.workers == 0
                 ? nullptr
@@ -624,6 +626,11 @@ bool InProcessTransport::is_over() const {
 
 bool InProcessTransport::WaitOver(absl::Duration timeout) const {
   return calls_->WaitClosed(timeout);
+}
+
+ActiveCall InProcessTransport::BeginCall() const {
+  connection_->BeginCall(std::numeric_limits<int>::max());
+  return ActiveCall(connection_);
 }
 
 void* InProcessTransport::HandlerOf(const Method& method) const {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "rpc/client/transport.h"
-#include "rpc/server/call.h"
+#include "rpc/server/server_connection.h"
 #include "rpc/server/worker_pool.h"
 #include "rpc/wire/method.h"
 
@@ -60,6 +60,7 @@ class InProcessTransport final : public Transport {
   class Ongoing;
   class CallTable;
 
+  ActiveCall BeginCall() const;
   // The handler of `method`, or null.
   void* HandlerOf(const Method& method) const;
   // Why a call cannot begin, or OK.
@@ -71,7 +72,7 @@ class InProcessTransport final : public Transport {
 
   const std::vector<Served> services_;
   const Options options_;
-  const Caller caller_;
+  const std::shared_ptr<ServerConnection> connection_;
   // Shared with the calls, which leave it as they end.
   const std::shared_ptr<CallTable> calls_;
   // Last: its threads use the rest.

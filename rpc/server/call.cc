@@ -4,16 +4,6 @@
 
 namespace tandem::rpc {
 
-std::string_view WireName(Wire wire) {
-  switch (wire) {
-    case Wire::kInProcess:
-      return "in-process";
-    case Wire::kGrpc:
-      return "grpc";
-  }
-  return "unknown";
-}
-
 void Call::OnCancel(std::function<void()> callback) {
   {
     MutexLock lock(mu_);

@@ -3,37 +3,16 @@
 #ifndef TANDEM_RPC_SERVER_CALL_H_
 #define TANDEM_RPC_SERVER_CALL_H_
 
-#include <sys/types.h>
-
 #include <atomic>
-#include <cstdint>
 #include <functional>
-#include <string_view>
+#include <utility>
 
 #include "absl/time/time.h"
 #include "rpc/base/mutex.h"
+#include "rpc/server/caller.h"
+#include "rpc/server/server_connection.h"
 
 namespace tandem::rpc {
-
-// How a call travels.
-enum class Wire : std::uint8_t { kInProcess, kGrpc };
-
-// "in-process", "grpc".
-std::string_view WireName(Wire wire);
-
-// Who is calling, as the kernel said when the connection was made: the
-// effective ids of the process that called connect(2).
-struct Caller {
-  uid_t uid = static_cast<uid_t>(-1);
-  gid_t gid = static_cast<gid_t>(-1);
-  // For information only: pids are recycled. 0 when unknown.
-  pid_t pid = 0;
-  // Counts the connections of this server instance, from 1.
-  std::uint64_t connection_id = 0;
-  Wire wire = Wire::kInProcess;
-  // When the connection was made.
-  absl::Time since = absl::InfinitePast();
-};
 
 // One request on its way through a handler.
 //
@@ -48,7 +27,7 @@ class Call {
   Call& operator=(const Call&) = delete;
 
   // Fixed when the call began.
-  const Caller& caller() const { return caller_; }
+  const Caller& caller() const { return active_.caller(); }
 
   // When the client stops waiting; absl::InfiniteFuture() when it said nothing.
   absl::Time deadline() const { return deadline_; }
@@ -65,7 +44,8 @@ class Call {
   void OnCancel(std::function<void()> callback) ABSL_LOCKS_EXCLUDED(mu_);
 
  protected:
-  Call() = default;
+  // `active`: of the connection that the call came on.
+  explicit Call(ActiveCall active) : active_(std::move(active)) {}
   ~Call() = default;
 
   // For wires: marks the call cancelled and runs the callback. Idempotent.
@@ -73,8 +53,8 @@ class Call {
   // For wires: drops the callback, because the call has been answered.
   void ForgetCallback() ABSL_LOCKS_EXCLUDED(mu_);
 
+  ActiveCall active_;
   // Set by the wire before the handler runs.
-  Caller caller_;
   absl::Time deadline_ = absl::InfiniteFuture();
 
  private:

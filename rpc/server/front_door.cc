@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 
 #include "absl/time/clock.h"
 #include "rpc/base/status_macros.h"
+#include "rpc/socket/peer_credentials.h"
 #include "spdlog/spdlog.h"
 
 namespace tandem::rpc {
@@ -28,7 +30,29 @@ constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 // So that one rush of clients does not keep others waiting.
 constexpr int kAcceptsInARow = 64;
 constexpr absl::Duration kPause = absl::Milliseconds(100);
-constexpr absl::Duration kBetweenLogLines = absl::Seconds(1);
+constexpr absl::Duration kLongestPeriod = absl::Seconds(1);
+// Not for clients.
+constexpr rlim_t kKeptDescriptors = 32;
+
+// How often to look whether `timeout` is over.
+absl::Duration PeriodFor(absl::Duration timeout) {
+  return std::clamp(timeout / 4, absl::Milliseconds(1), kLongestPeriod);
+}
+
+// The number is as good as a count: the kernel gives the lowest that is free.
+bool IsAmongTheLast(int fd) {
+  rlimit limit;
+  return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+         static_cast<rlim_t>(fd) + kKeptDescriptors >= limit.rlim_cur;
+}
+
+Caller CallerOf(const PeerCredentials& peer) {
+  return {.uid = peer.uid,
+          .gid = peer.gid,
+          .groups = peer.groups,
+          .pid = peer.pid,
+          .wire = Wire::kGrpc};
+}
 
 UniqueFd OpenReserve() {
   return UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
@@ -38,9 +62,9 @@ UniqueFd OpenReserve() {
 
 absl::StatusOr<std::unique_ptr<FrontDoor>> FrontDoor::Open(
     int listening, FrontDoorOptions options, ConnectionTable& table,
-    HandOver hand_over) {
+    RefusalLog& refusals, HandOver hand_over) {
   auto door = std::unique_ptr<FrontDoor>(new FrontDoor(
-      listening, std::move(options), table, std::move(hand_over)));
+      listening, std::move(options), table, refusals, std::move(hand_over)));
   TANDEM_RETURN_IF_ERROR(door->SetUp());
   door->Start();
   return door;
@@ -48,9 +72,9 @@ absl::StatusOr<std::unique_ptr<FrontDoor>> FrontDoor::Open(
 
 absl::StatusOr<std::unique_ptr<FrontDoor>> FrontDoor::OpenFor(
     UniqueFd connection, FrontDoorOptions options, ConnectionTable& table,
-    HandOver hand_over) {
-  auto door = std::unique_ptr<FrontDoor>(
-      new FrontDoor(-1, std::move(options), table, std::move(hand_over)));
+    RefusalLog& refusals, HandOver hand_over) {
+  auto door = std::unique_ptr<FrontDoor>(new FrontDoor(
+      -1, std::move(options), table, refusals, std::move(hand_over)));
   TANDEM_RETURN_IF_ERROR(door->SetUp());
   door->Admit(std::move(connection));
   if (door->waiting_.empty()) {
@@ -62,10 +86,15 @@ absl::StatusOr<std::unique_ptr<FrontDoor>> FrontDoor::OpenFor(
 }
 
 FrontDoor::FrontDoor(int listening, FrontDoorOptions options,
-                     ConnectionTable& table, HandOver hand_over)
+                     ConnectionTable& table, RefusalLog& refusals,
+                     HandOver hand_over)
     : listening_(listening),
       options_(std::move(options)),
+      who_may_connect_("the server lets in " + options_.access.WhoMayConnect()),
+      period_(std::min(PeriodFor(options_.idle_timeout),
+                       PeriodFor(options_.write_timeout))),
       table_(table),
+      refusals_(refusals),
       hand_over_(std::move(hand_over)) {}
 
 absl::Status FrontDoor::SetUp() {
@@ -120,7 +149,9 @@ void FrontDoor::Run() {
       HandleEvents(events[i].data.u64, events[i].events);
     }
     CloseOverdue();
+    LookAtServed();
     ResumeAccepting();
+    UpdateCounts();
 
     MutexLock lock(mu_);
     if (phase_ == Phase::kEnding) return;
@@ -181,8 +212,11 @@ void FrontDoor::MakeRoom() {
   UniqueFd fd(
       ::accept4(listening_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (fd.is_valid()) {
-    Count(&FrontDoorCounts::accepted);
-    Refuse(&FrontDoorCounts::over_limit, {}, "we are out of descriptors");
+    ++accepted_;
+    const absl::StatusOr<PeerCredentials> peer = PeerCredentialsOf(fd.get());
+    Refuse(Refusal::kOutOfDescriptors,
+           peer.ok() ? CallerOf(*peer) : Caller{.wire = Wire::kGrpc},
+           "the process has no descriptors left (ulimit -n)");
     fd.Reset();
   }
   reserve_ = OpenReserve();
@@ -203,56 +237,52 @@ void FrontDoor::ResumeAccepting() {
 }
 
 void FrontDoor::Admit(UniqueFd fd) {
-  Count(&FrontDoorCounts::accepted);
+  ++accepted_;
   const absl::StatusOr<PeerCredentials> peer = PeerCredentialsOf(fd.get());
   if (!peer.ok()) {
-    return Refuse(&FrontDoorCounts::not_allowed, {}, peer.status().ToString());
+    return Refuse(Refusal::kUnknownCaller, {}, peer.status().ToString());
   }
-  const absl::Time now = absl::Now();
-  const Caller caller{.uid = peer->uid,
-                      .gid = peer->gid,
-                      .pid = peer->pid,
-                      .connection_id = last_id_ + 1,
-                      .wire = Wire::kGrpc,
-                      .since = now};
-  if (!options_.access.MayConnect(peer->uid, peer->groups)) {
-    return Refuse(&FrontDoorCounts::not_allowed, caller,
-                  "the access policy does not allow it");
+  Caller caller = CallerOf(*peer);
+  if (!options_.access.MayConnect(caller)) {
+    return Refuse(Refusal::kNotAllowedToConnect, caller, who_may_connect_);
+  }
+  if (IsAmongTheLast(fd.get())) {
+    return Refuse(Refusal::kOutOfDescriptors, caller,
+                  "the process has few descriptors left (ulimit -n)");
   }
   if (waiting_.size() + served_.size() >=
       static_cast<std::size_t>(options_.max_connections)) {
-    return Refuse(&FrontDoorCounts::over_limit, caller, "too many connections");
+    return Refuse(Refusal::kTooManyConnections, caller,
+                  fmt::format("there are {} (max_connections)",
+                              options_.max_connections));
   }
-  int& of_uid = connections_per_uid_[peer->uid];
-  if (of_uid >= options_.max_connections_per_uid) {
-    return Refuse(&FrontDoorCounts::over_limit, caller,
-                  "too many connections of this uid");
+  OfUid& of_uid = of_uid_[peer->uid];
+  if (of_uid.connections >= options_.max_connections_per_uid) {
+    return Refuse(Refusal::kTooManyConnectionsOfUid, caller,
+                  fmt::format("the uid has {} (max_connections_per_uid)",
+                              options_.max_connections_per_uid));
   }
   // Edge-triggered: bytes that we leave unread do not wake us again.
   if (!Watch(fd.get(), last_id_ + 1, EPOLLIN | EPOLLRDHUP | EPOLLET)) {
-    return Refuse(&FrontDoorCounts::over_limit, caller, "epoll is full");
+    if (of_uid.connections == 0) of_uid_.erase(peer->uid);
+    return Refuse(Refusal::kOutOfDescriptors, caller,
+                  "the kernel watches no more (fs.epoll.max_user_watches)");
   }
-  ++of_uid;
-  waiting_.emplace(++last_id_,
-                   Waiting{.fd = std::move(fd),
-                           .caller = caller,
-                           .deadline = now + options_.preface_timeout});
+  if (of_uid.connections++ == 0) {
+    of_uid.request_memory = std::make_shared<MemoryBudget>(
+        options_.max_request_memory_per_uid, options_.request_memory);
+  }
+  caller.connection_id = ++last_id_;
+  caller.since = absl::Now();
+  const absl::Time deadline = caller.since + options_.preface_timeout;
+  waiting_.emplace(last_id_, Waiting{.fd = std::move(fd),
+                                     .caller = std::move(caller),
+                                     .deadline = deadline});
 }
 
-void FrontDoor::Refuse(std::uint64_t FrontDoorCounts::*count,
-                       const Caller& caller, std::string_view why) {
-  Count(count);
-  const absl::Time now = absl::Now();
-  if (now < next_log_) {
-    ++unlogged_;
-    return;
-  }
-  next_log_ = now + kBetweenLogLines;
-  spdlog::warn(
-      "connection of uid {} (pid {}) closed: {}{}",
-      static_cast<std::int64_t>(static_cast<int>(caller.uid)), caller.pid, why,
-      unlogged_ == 0 ? "" : fmt::format(" (and {} others)", unlogged_));
-  unlogged_ = 0;
+void FrontDoor::Refuse(Refusal reason, const Caller& caller,
+                       std::string_view why) {
+  refusals_.Add(reason, caller, fmt::format("connection closed: {}", why));
 }
 
 void FrontDoor::LookAtPreface(std::uint64_t id, Waiting& connection,
@@ -264,33 +294,40 @@ void FrontDoor::LookAtPreface(std::uint64_t id, Waiting& connection,
   const std::string_view seen(bytes, got > 0 ? got : 0);
   if (seen == kPreface) return Serve(id, connection);
   if (got > 0 && kPreface.starts_with(seen) && !peer_left) return;
-  Refuse(&FrontDoorCounts::not_grpc, connection.caller,
-         seen.empty() ? "it left without a word"
-                      : "its first bytes are not gRPC's");
+  if (kPreface.starts_with(seen)) {
+    Refuse(Refusal::kLeftEarly, connection.caller,
+           "it left before it said what it wants");
+  } else {
+    Refuse(Refusal::kUnknownFirstBytes, connection.caller,
+           "its first bytes are not gRPC's");
+  }
   ForgetWaiting(id);
 }
 
-void FrontDoor::Serve(std::uint64_t id, Waiting& connection) {
-  UniqueFd fd = std::move(connection.fd);
-  const Caller caller = connection.caller;
+void FrontDoor::Serve(std::uint64_t id, Waiting& waiting) {
+  UniqueFd fd = std::move(waiting.fd);
   // Off before the duplicate is made: what epoll watches is the open file,
   // which the duplicate shares.
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd.get(), nullptr);
   UniqueFd duplicate(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
   if (!duplicate.is_valid() ||
       !Watch(duplicate.get(), id, EPOLLRDHUP | EPOLLONESHOT)) {
-    Refuse(&FrontDoorCounts::over_limit, caller, "we are out of descriptors");
+    Refuse(Refusal::kOutOfDescriptors, waiting.caller,
+           "the process has no descriptors left (ulimit -n)");
     return ForgetWaiting(id);
   }
+  const bool may_call_what_has_no_rule =
+      options_.access.MayCallWhatHasNoRule(waiting.caller);
+  const auto& memory = of_uid_.find(waiting.caller.uid)->second.request_memory;
+  const auto connection = std::make_shared<ServerConnection>(
+      std::move(waiting.caller), may_call_what_has_no_rule, memory);
   waiting_.erase(id);
-  served_.emplace(id,
-                  Served{.duplicate = std::move(duplicate), .uid = caller.uid});
-  {
-    MutexLock lock(mu_);
-    ++counts_.served;
-    ++counts_.open;
-  }
-  table_.Set(fd.get(), caller);
+  served_.emplace(id, Served{.duplicate = std::move(duplicate),
+                             .connection = connection,
+                             .idle_since = connection->caller().since});
+  ++all_served_;
+  UpdateCounts();
+  table_.Set(fd.get(), connection);
   hand_over_(std::move(fd));
 }
 
@@ -303,25 +340,50 @@ void FrontDoor::ForgetWaiting(std::uint64_t id) {
 void FrontDoor::ForgetServed(std::uint64_t id) {
   const auto it = served_.find(id);
   if (it == served_.end()) return;
-  Leave(it->second.uid);
+  it->second.connection->MarkEnded();
+  Leave(it->second.connection->caller().uid);
   // With the duplicate: kept, it would keep the connection open after gRPC has
   // closed its own.
   served_.erase(it);
-  MutexLock lock(mu_);
-  --counts_.open;
 }
 
 void FrontDoor::Leave(uid_t uid) {
-  const auto it = connections_per_uid_.find(uid);
-  if (--it->second == 0) connections_per_uid_.erase(it);
+  const auto it = of_uid_.find(uid);
+  if (--it->second.connections == 0) of_uid_.erase(it);
 }
 
 void FrontDoor::CloseOverdue() {
   const absl::Time now = absl::Now();
   while (!waiting_.empty() && waiting_.begin()->second.deadline <= now) {
-    Refuse(&FrontDoorCounts::timed_out, waiting_.begin()->second.caller,
-           "it did not say in time what it wants");
+    Refuse(Refusal::kLateFirstBytes, waiting_.begin()->second.caller,
+           "it did not say in time what it wants (preface_timeout)");
     ForgetWaiting(waiting_.begin()->first);
+  }
+}
+
+void FrontDoor::LookAtServed() {
+  const absl::Time now = absl::Now();
+  if (now < next_look_) return;
+  next_look_ = now + period_;
+  refusals_.Flush();
+  for (auto& [id, served] : served_) {
+    served.connection->EndStalled(options_.write_timeout);
+    EndIfIdle(served, now);
+  }
+}
+
+void FrontDoor::EndIfIdle(Served& served, absl::Time now) {
+  const ServerConnection& connection = *served.connection;
+  const std::uint64_t calls = connection.calls();
+  if (connection.calls_in_flight() > 0 || calls != served.calls_before) {
+    served.idle_since = now;
+    served.calls_before = calls;
+  } else if (now - served.idle_since >= options_.idle_timeout) {
+    Refuse(Refusal::kIdle, connection.caller(),
+           "it had no call for longer than idle_timeout");
+    // Its end is an event, and once is enough.
+    served.idle_since = absl::InfiniteFuture();
+    ::shutdown(served.duplicate.get(), SHUT_RDWR);
   }
 }
 
@@ -337,6 +399,9 @@ int FrontDoor::NextWakeUpMillis() const {
   if (paused_until_ != absl::InfinitePast()) {
     next = std::min(next, paused_until_);
   }
+  if (!served_.empty() || refusals_.has_unlogged()) {
+    next = std::min(next, next_look_);
+  }
   if (next == absl::InfiniteFuture()) return -1;
   const absl::Duration left =
       std::clamp(next - absl::Now(), absl::ZeroDuration(), absl::Minutes(1));
@@ -351,9 +416,16 @@ bool FrontDoor::Watch(int fd, std::uint64_t id, std::uint32_t events) {
   return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-void FrontDoor::Count(std::uint64_t FrontDoorCounts::*count) {
+void FrontDoor::UpdateCounts() {
+  int most = 0;
+  for (const auto& [uid, of_uid] : of_uid_) {
+    most = std::max(most, of_uid.connections);
+  }
   MutexLock lock(mu_);
-  ++(counts_.*count);
+  counts_ = {.accepted = accepted_,
+             .served = all_served_,
+             .open = served_.size(),
+             .most_of_one_uid = most};
 }
 
 }  // namespace tandem::rpc

@@ -5,10 +5,12 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <thread>
 
@@ -19,7 +21,9 @@
 #include "rpc/base/unique_fd.h"
 #include "rpc/server/access_policy.h"
 #include "rpc/server/connection_table.h"
-#include "rpc/socket/peer_credentials.h"
+#include "rpc/server/memory_budget.h"
+#include "rpc/server/refusal_log.h"
+#include "rpc/server/server_connection.h"
 
 namespace tandem::rpc {
 
@@ -31,33 +35,42 @@ struct FrontDoorOptions {
   int max_connections_per_uid = 256;
   // From accept(2) until the client's first 24 bytes are there.
   absl::Duration preface_timeout = absl::Seconds(5);
+  // Without a call; then the connection is ended. A call that comes in just
+  // then is lost with it.
+  absl::Duration idle_timeout = absl::InfiniteDuration();
+  // For a client to take one message of an answer; then the call is ended.
+  absl::Duration write_timeout = absl::Minutes(1);
+  // What the requests in flight may take: of all, which may be null, and of one
+  // uid.
+  std::shared_ptr<MemoryBudget> request_memory = nullptr;
+  std::size_t max_request_memory_per_uid = std::size_t{512} << 20;
 };
 
-// What became of connections since the door was opened.
+// Connections since the door was opened.
 struct FrontDoorCounts {
   std::uint64_t accepted = 0;
-  // Refused by the access policy, and by a limit.
-  std::uint64_t not_allowed = 0;
-  std::uint64_t over_limit = 0;
-  // Not gRPC, or gone before it was; and silent for too long.
-  std::uint64_t not_grpc = 0;
-  std::uint64_t timed_out = 0;
   // Handed over, and of these still open.
   std::uint64_t served = 0;
   std::uint64_t open = 0;
+  // Those that the uid with most has.
+  int most_of_one_uid = 0;
 };
 
 // One thread that accepts from a listening socket. Each connection passes: the
 // limits, the access policy over what the kernel says of the peer, the 24 bytes
 // that every HTTP/2 client begins with, unread (gRPC enforces no limit on them
-// for a descriptor that it is given). Then its caller is entered in the
-// ConnectionTable and the descriptor handed over. Whatever fails costs that one
-// connection: it is closed and nothing is sent, for a client that is told why
-// by GOAWAY comes back at once, and one that is closed on waits. Out of
-// descriptors, it closes the newest connection and goes on.
+// for a descriptor that it is given). Then it is entered in the ConnectionTable
+// and its descriptor handed over. Whatever fails costs that one connection: it
+// is closed and nothing is sent, for a client that is told why by GOAWAY comes
+// back at once, and one that is closed on waits; why, is in the RefusalLog.
+//
+// The last descriptors that the process may have are not given to clients, so
+// that the program can still open its files; when others have taken even these,
+// the door closes the newest connection and goes on.
 //
 // It keeps a duplicate of each descriptor handed over, to notice that the
-// connection has ended: so a connection costs two descriptors.
+// connection has ended: so a connection costs two descriptors. Once a second it
+// looks at connections that are idle, or whose client does not read.
 //
 // Thread safety: thread-safe, but for the destructor.
 class FrontDoor {
@@ -66,18 +79,19 @@ class FrontDoor {
   using HandOver = std::function<void(UniqueFd connection)>;
 
   // Begins to accept from `listening`, a socket that does not block, which is
-  // borrowed until StopAccepting() returns; `table` until the destructor does.
+  // borrowed until StopAccepting() returns; `table` and
+  // `refusals` until the destructor does.
   // Errors: kResourceExhausted (descriptors).
   static absl::StatusOr<std::unique_ptr<FrontDoor>> Open(
       int listening, FrontDoorOptions options, ConnectionTable& table,
-      HandOver hand_over);
+      RefusalLog& refusals, HandOver hand_over);
 
   // Accepts nothing: lets in `connection`, which does not block, as if it had
   // been accepted now. Errors: kPermissionDenied when it is refused, which is
   // logged; kResourceExhausted.
   static absl::StatusOr<std::unique_ptr<FrontDoor>> OpenFor(
       UniqueFd connection, FrontDoorOptions options, ConnectionTable& table,
-      HandOver hand_over);
+      RefusalLog& refusals, HandOver hand_over);
 
   // StopAccepting(), and forgets the connections handed over.
   ~FrontDoor();
@@ -100,11 +114,19 @@ class FrontDoor {
   // A connection that was handed over.
   struct Served {
     UniqueFd duplicate;
-    uid_t uid;
+    std::shared_ptr<ServerConnection> connection;
+    // Since when it had no call when we looked, and how many before.
+    absl::Time idle_since;
+    std::uint64_t calls_before = 0;
+  };
+  // What one uid has.
+  struct OfUid {
+    int connections = 0;
+    std::shared_ptr<MemoryBudget> request_memory;
   };
 
   FrontDoor(int listening, FrontDoorOptions options, ConnectionTable& table,
-            HandOver hand_over);
+            RefusalLog& refusals, HandOver hand_over);
   // All but the thread.
   absl::Status SetUp();
   void Start();
@@ -118,25 +140,30 @@ class FrontDoor {
   void PauseAccepting();
   void ResumeAccepting();
   void Admit(UniqueFd fd);
-  // Says no in the counts and the log; the connection closes with its owner.
-  void Refuse(std::uint64_t FrontDoorCounts::*count, const Caller& caller,
-              std::string_view why);
+  // Says no in the log; the connection closes with its owner.
+  void Refuse(Refusal reason, const Caller& caller, std::string_view why);
   void HandleEvents(std::uint64_t id, std::uint32_t events);
   void LookAtPreface(std::uint64_t id, Waiting& connection, bool peer_left);
-  void Serve(std::uint64_t id, Waiting& connection);
+  void Serve(std::uint64_t id, Waiting& waiting);
   void ForgetWaiting(std::uint64_t id);
   void ForgetServed(std::uint64_t id);
   void Leave(uid_t uid);
   void CloseOverdue();
+  void LookAtServed();
+  void EndIfIdle(Served& served, absl::Time now);
   void CloseWaiting();
   int NextWakeUpMillis() const;
   bool Watch(int fd, std::uint64_t id, std::uint32_t events);
-  void Count(std::uint64_t FrontDoorCounts::*count) ABSL_LOCKS_EXCLUDED(mu_);
+  void UpdateCounts() ABSL_LOCKS_EXCLUDED(mu_);
 
   // -1: nothing is accepted.
   const int listening_;
   const FrontDoorOptions options_;
+  const std::string who_may_connect_;
+  // How often LookAtServed() does.
+  const absl::Duration period_;
   ConnectionTable& table_;
+  RefusalLog& refusals_;
   const HandOver hand_over_;
 
   UniqueFd epoll_;
@@ -148,12 +175,13 @@ class FrontDoor {
   // wait are in the order of their deadlines.
   std::map<std::uint64_t, Waiting> waiting_;
   std::map<std::uint64_t, Served> served_;
-  std::map<uid_t, int> connections_per_uid_;
+  std::map<uid_t, OfUid> of_uid_;
+  std::uint64_t accepted_ = 0;
+  std::uint64_t all_served_ = 0;
   std::uint64_t last_id_ = 0;
   // While there is no descriptor left even to refuse with.
   absl::Time paused_until_ = absl::InfinitePast();
-  absl::Time next_log_ = absl::InfinitePast();
-  std::uint64_t unlogged_ = 0;
+  absl::Time next_look_ = absl::InfinitePast();
 
   enum class Phase { kAccepting, kStopping, kStopped, kEnding };
   mutable Mutex mu_;

@@ -22,23 +22,27 @@ class ServerCall : public Call {
   // Lives until Finish().
   virtual const google::protobuf::MessageLite& request() const = 0;
 
-  // Answers. Called exactly once, on any thread. `reply` is null unless `status`
-  // is OK; its contents may be moved out.
+  // Answers. Called exactly once, on any thread. `reply` is null unless
+  // `status` is OK; its contents may be moved out.
   virtual void Finish(const absl::Status& status,
                       google::protobuf::MessageLite* reply) = 0;
 
  protected:
+  using Call::Call;
   ~ServerCall() = default;
 };
 
-// A call with a stream in at least one direction, as a wire carries it. Lives as
-// long as a Reader, Writer or Reply holds it, and the wire needs it.
+// A call with a stream in at least one direction, as a wire carries it. Lives
+// as long as a Reader, Writer or Reply holds it, and the wire needs it.
 class ServerStream : public Call, public MessageStream {
  public:
   // Ends the call; later Sends answer kCancelled. `last` is the reply of a
   // client stream, else null. Only the first call counts.
   virtual void Finish(const absl::Status& status,
                       const google::protobuf::MessageLite* last) = 0;
+
+ protected:
+  using Call::Call;
 };
 
 // Answers one call, once, from any thread, now or later. Dropped unanswered, it

@@ -3,9 +3,11 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/server_posix.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <set>
 #include <string_view>
@@ -18,10 +20,14 @@
 #include "rpc/base/mutex.h"
 #include "rpc/base/status_macros.h"
 #include "rpc/base/version.h"
+#include "rpc/server/admin_service.h"
+#include "rpc/server/call_guard.h"
 #include "rpc/server/connection_table.h"
 #include "rpc/server/front_door.h"
 #include "rpc/server/hand_over_check.h"
+#include "rpc/server/memory_budget.h"
 #include "rpc/server/notify.h"
+#include "rpc/server/refusal_log.h"
 #include "rpc/server/session_service.h"
 #include "rpc/server/termination.h"
 #include "rpc/server/worker_pool.h"
@@ -51,15 +57,13 @@ int ToInt(std::size_t bytes) {
       std::min<std::size_t>(bytes, std::numeric_limits<int>::max()));
 }
 
-absl::Status Check(const ServerOptions& options) {
-  if (options.workers < 1 || options.max_queued_calls < 0 ||
-      options.max_message_bytes < 1 || options.max_calls_per_connection < 1 ||
-      options.max_connections < 1 || options.max_connections_per_uid < 1 ||
-      options.preface_timeout <= absl::ZeroDuration()) {
-    return absl::InvalidArgumentError(
-        "a server needs a worker, a connection, a call and a byte, and a "
-        "positive timeout: look at its ServerOptions");
-  }
+// Well above the limit that callers are told of.
+int StreamLimit(int max_calls) {
+  return static_cast<int>(std::clamp<std::int64_t>(
+      std::int64_t{16} * max_calls, 1 << 16, std::numeric_limits<int>::max()));
+}
+
+absl::Status CheckAddress(const ServerOptions& options) {
   if (!IsHandedIn(options.address)) {
     TANDEM_RETURN_IF_ERROR(UnixAddress::Parse(options.address).status());
   } else if (options.permissions != SocketPermissions{}) {
@@ -69,14 +73,61 @@ absl::Status Check(const ServerOptions& options) {
         "who made it (SocketMode=, SocketUser= and SocketGroup= of a socket "
         "unit)"));
   }
-  std::set<std::string_view> names{v1::SessionHandler::Table().name};
+  return absl::OkStatus();
+}
+
+absl::Status CheckLimits(const ServerOptions& options) {
+  if (options.workers < 1 || options.max_queued_calls < 0 ||
+      options.max_message_bytes < 1 || options.max_calls_per_connection < 1 ||
+      options.max_connections < 1 || options.max_connections_per_uid < 1 ||
+      options.preface_timeout <= absl::ZeroDuration() ||
+      options.idle_timeout <= absl::ZeroDuration() ||
+      options.write_timeout <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(
+        "a server needs a worker, a connection, a call and a byte, and "
+        "positive timeouts: look at its ServerOptions");
+  }
+  if (options.max_request_memory < options.max_message_bytes ||
+      options.max_request_memory_per_uid < options.max_message_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a message of ", options.max_message_bytes,
+        " bytes (max_message_bytes) has no room in the memory for requests: ",
+        options.max_request_memory, " bytes in total (max_request_memory), ",
+        options.max_request_memory_per_uid,
+        " of one uid (max_request_memory_per_uid)"));
+  }
+  return absl::OkStatus();
+}
+
+// Services are named once, and rules name what there is.
+absl::Status CheckServices(const ServerOptions& options) {
+  std::set<std::string, std::less<>> scopes;
+  const auto add = [&scopes](const ServiceInfo& service) {
+    if (!scopes.insert(std::string(service.name)).second) return false;
+    for (const Method& method : service.methods) {
+      scopes.insert(absl::StrCat(std::string(service.name), "/",
+                                 std::string(method.name)));
+    }
+    return true;
+  };
+  add(v1::SessionHandler::Table());
+  add(v1::AdminHandler::Table());
   for (const Served& served : options.services) {
-    if (!names.insert(served.info->name).second) {
+    if (!add(*served.info)) {
       return absl::InvalidArgumentError(absl::StrCat(
           "the service ", std::string(served.info->name), " is served twice"));
     }
   }
-  return absl::OkStatus();
+  return options.access.CheckScopes(scopes);
+}
+
+// What the options say, and what they leave to us.
+AccessPolicy PolicyOf(const ServerOptions& options) {
+  AccessPolicy policy = options.access;
+  policy.SetDefault(v1::SessionHandler::Table().name, AllowList::Everybody());
+  policy.SetDefault(v1::AdminHandler::Table().name,
+                    AllowList().AllowUid(::geteuid()));
+  return policy;
 }
 
 // What a server answers to Hello, but for the caller.
@@ -98,6 +149,42 @@ v1::HelloReply About(const ServerOptions& options) {
   return about;
 }
 
+// 0 where there is no limit.
+std::uint64_t LimitMillis(absl::Duration timeout) {
+  return timeout == absl::InfiniteDuration()
+             ? 0
+             : absl::ToInt64Milliseconds(timeout);
+}
+
+// What it answers to ServerStatus, but for what changes.
+v1::ServerStatusReply AboutStatus(const ServerOptions& options) {
+  v1::ServerStatusReply about;
+  about.set_server(options.name);
+  about.set_instance_id(options.instance_id);
+  about.set_framework_version(std::string(FrameworkVersion()));
+  about.set_started_unix_nanos(absl::ToUnixNanos(absl::Now()));
+  about.set_pid(::getpid());
+  about.set_uid(::geteuid());
+  about.set_address(options.address);
+  about.set_who_may_connect(options.access.WhoMayConnect());
+  const std::pair<const char*, std::uint64_t> limits[] = {
+      {"max_connections", options.max_connections},
+      {"max_connections_per_uid", options.max_connections_per_uid},
+      {"max_calls_per_connection", options.max_calls_per_connection},
+      {"max_message_bytes", options.max_message_bytes},
+      {"max_request_memory", options.max_request_memory},
+      {"max_request_memory_per_uid", options.max_request_memory_per_uid},
+      {"preface_timeout_ms", LimitMillis(options.preface_timeout)},
+      {"idle_timeout_ms", LimitMillis(options.idle_timeout)},
+      {"write_timeout_ms", LimitMillis(options.write_timeout)}};
+  for (const auto& [name, limit] : limits) {
+    v1::LimitStatus& status = *about.add_limits();
+    status.set_name(name);
+    status.set_limit(limit);
+  }
+  return about;
+}
+
 // All that runs, in the order in which one part uses those before it.
 //
 // Ownership: shared by the server and the thread that stops it, which outlives
@@ -105,8 +192,19 @@ v1::HelloReply About(const ServerOptions& options) {
 class Serving {
  public:
   explicit Serving(const ServerOptions& options)
-      : pool_(options.workers, options.max_queued_calls),
-        session_(About(options)) {}
+      : policy_(PolicyOf(options)),
+        refusals_(options.address),
+        guard_(policy_, options.max_calls_per_connection, refusals_),
+        request_memory_(
+            std::make_shared<MemoryBudget>(options.max_request_memory)),
+        pool_(options.workers, options.max_queued_calls),
+        session_(About(options)),
+        admin_(AboutStatus(options),
+               {.connections = connections_,
+                .refusals = refusals_,
+                .request_memory = *request_memory_,
+                // Nobody can ask before it is open.
+                .counts = [this] { return door_->counts(); }}) {}
 
   absl::Status StartGrpc(const ServerOptions& options);
   // Returns the server's address.
@@ -120,9 +218,14 @@ class Serving {
   void AddService(const Served& served, const ServerOptions& options,
                   grpc::ServerBuilder& builder);
 
-  ConnectionTable callers_;
+  const AccessPolicy policy_;
+  RefusalLog refusals_;
+  ConnectionTable connections_;
+  const CallGuard guard_;
+  const std::shared_ptr<MemoryBudget> request_memory_;
   WorkerPool pool_;
   SessionService session_;
+  AdminService admin_;
   std::vector<std::unique_ptr<GrpcService>> services_;
   std::unique_ptr<grpc::Server> grpc_;
   // One of the two.
@@ -135,28 +238,29 @@ void Serving::AddService(const Served& served, const ServerOptions& options,
                          grpc::ServerBuilder& builder) {
   services_.push_back(std::make_unique<GrpcService>(
       served,
-      GrpcServiceOptions{
-          .caller_of =
-              [this](const std::string& peer) -> absl::StatusOr<Caller> {
-            if (const auto caller = callers_.Find(peer)) return *caller;
-            return absl::PermissionDeniedError(
-                "nobody knows who is at the other end of this connection");
-          },
-          .pool = &pool_,
-          .max_message_bytes = options.max_message_bytes}));
+      GrpcServiceOptions{.connection_of =
+                             [this](const std::string& peer) {
+                               return connections_.Find(peer);
+                             },
+                         .guard = &guard_,
+                         .pool = &pool_,
+                         .max_message_bytes = options.max_message_bytes}));
   builder.RegisterService(services_.back().get());
 }
 
 absl::Status Serving::StartGrpc(const ServerOptions& options) {
   grpc::ServerBuilder builder;
   AddService(Serve(session_), options, builder);
+  AddService(Serve(admin_), options, builder);
   for (const Served& served : options.services) {
     AddService(served, options, builder);
   }
   builder.SetMaxReceiveMessageSize(ToInt(options.max_message_bytes));
   builder.SetMaxSendMessageSize(ToInt(options.max_message_bytes));
+  // gRPC 1.51 ends a connection whose client begins a call just as another one
+  // ends at the limit ("Failed parsing HTTP/2"), so CallGuard has a lower one.
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
-                             options.max_calls_per_connection);
+                             StreamLimit(options.max_calls_per_connection));
   // Notices clients that are stopped, or sent gRPC's first bytes and no more.
   // There is no limit on idleness: an idle client costs little, and for a
   // client with state (Session) a closed connection is a restarted server.
@@ -177,10 +281,14 @@ absl::Status Serving::StartGrpc(const ServerOptions& options) {
 
 absl::StatusOr<std::string> Serving::OpenDoor(const ServerOptions& options) {
   const FrontDoorOptions door_options{
-      .access = options.access,
+      .access = policy_,
       .max_connections = options.max_connections,
       .max_connections_per_uid = options.max_connections_per_uid,
-      .preface_timeout = options.preface_timeout};
+      .preface_timeout = options.preface_timeout,
+      .idle_timeout = options.idle_timeout,
+      .write_timeout = options.write_timeout,
+      .request_memory = request_memory_,
+      .max_request_memory_per_uid = options.max_request_memory_per_uid};
   const auto hand_over = [this](UniqueFd connection) {
     grpc::AddInsecureChannelFromFd(grpc_.get(), connection.Release());
   };
@@ -191,19 +299,19 @@ absl::StatusOr<std::string> Serving::OpenDoor(const ServerOptions& options) {
         listener_, UnixListener::Listen(address, options.permissions,
                                         options.allow_shared_directory));
     TANDEM_ASSIGN_OR_RETURN(
-        door_,
-        FrontDoor::Open(listener_->fd(), door_options, callers_, hand_over));
+        door_, FrontDoor::Open(listener_->fd(), door_options, connections_,
+                               refusals_, hand_over));
     return address.ToString();
   }
   TANDEM_ASSIGN_OR_RETURN(handed_in_, TakeHandedInSocket(options.address));
   if (handed_in_.is_listening) {
     TANDEM_ASSIGN_OR_RETURN(
-        door_, FrontDoor::Open(handed_in_.fd.get(), door_options, callers_,
-                               hand_over));
+        door_, FrontDoor::Open(handed_in_.fd.get(), door_options, connections_,
+                               refusals_, hand_over));
   } else {
     TANDEM_ASSIGN_OR_RETURN(
         door_, FrontDoor::OpenFor(std::move(handed_in_.fd), door_options,
-                                  callers_, hand_over));
+                                  connections_, refusals_, hand_over));
   }
   return handed_in_.address;
 }
@@ -296,7 +404,9 @@ std::string NewInstanceId() {
 }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
-  TANDEM_RETURN_IF_ERROR(Check(options));
+  TANDEM_RETURN_IF_ERROR(CheckAddress(options));
+  TANDEM_RETURN_IF_ERROR(CheckLimits(options));
+  TANDEM_RETURN_IF_ERROR(CheckServices(options));
   // Once is enough: the library does not change while we run.
   static const absl::Status* const hand_over =
       new absl::Status(CheckHandOver());

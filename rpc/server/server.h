@@ -32,7 +32,7 @@ struct ServerOptions {
   // write to its directory or to one above. Empty: they are not, and the server
   // does not start.
   std::string allow_shared_directory = {};
-  // Who may connect. Root is not special.
+  // Who may connect, and call what. Root is not special.
   AccessPolicy access = AccessPolicy::SameUser();
   // What is served. The handlers must outlive the server.
   std::vector<Served> services = {};
@@ -45,22 +45,44 @@ struct ServerOptions {
   // finds the queue full is answered kResourceExhausted.
   int workers = 8;
   int max_queued_calls = 1024;
-  // A request or stream message larger than this is refused.
+
+  // Limits. What goes beyond one is refused, counted and logged, and costs
+  // nobody else (Admin.ServerStatus shows all of it).
+
+  // A request or stream message larger than this is refused
+  // (kResourceExhausted).
   std::size_t max_message_bytes = 64 << 20;
-  // Calls in flight per connection; further ones wait.
-  // gRPC 1.51 ends a connection whose client begins a call just as another one
-  // ends at the limit ("Failed parsing HTTP/2"), so let nobody reach it.
-  int max_calls_per_connection = 65536;
+  // Calls in flight on one connection, streams included; further ones are
+  // answered kResourceExhausted.
+  int max_calls_per_connection = 4096;
+  // What requests in flight may take, in total and of one uid; a call that
+  // would need more is answered kResourceExhausted. Each has room for one
+  // message at least. Small requests (below 16 KiB) are not counted.
+  std::size_t max_request_memory = std::size_t{1} << 30;
+  std::size_t max_request_memory_per_uid = std::size_t{512} << 20;
   // Connections in total and per uid; further ones are closed.
   int max_connections = 1024;
   int max_connections_per_uid = 256;
   // How long a client may take for its first 24 bytes.
   absl::Duration preface_timeout = absl::Seconds(5);
+  // How long a connection may be without a call, then it is closed. Off: an
+  // idle client costs little and counts against the limits above, one that is
+  // dead is noticed by pings, and for a client with state (Session) a closed
+  // connection is a restarted server. The node of a pair that nobody uses would
+  // be such a client.
+  absl::Duration idle_timeout = absl::InfiniteDuration();
+  // How long a client may take for an answer, or for the next message of a
+  // stream, before its call is ended (kCancelled). Until then each stream has
+  // up to 256 KiB and a message waiting, and a handler that waits for room
+  // (Writer::Write) has its thread.
+  absl::Duration write_timeout = absl::Minutes(1);
 };
 
 // Serves until stopped.
 //
-// Every server also answers Hello (tandem/rpc/v1/session.proto).
+// Every server also answers Hello (tandem/rpc/v1/session.proto), for whoever
+// may connect, and Admin (admin.proto), for its own uid. Rules for these
+// services in ServerOptions::access change that.
 //
 // Lifecycle: Start() returns once clients can connect. The destructor stops as
 // Stop(absl::ZeroDuration()) does. A handler that has not ended a second after
@@ -71,7 +93,8 @@ struct ServerOptions {
 class Server {
  public:
   // Errors: those of UnixListener::Listen or TakeHandedInSocket;
-  // kInvalidArgument (address, options, a service twice); kInternal when gRPC
+  // kInvalidArgument (address, options, a service twice, an access rule for
+  // what is not served); kInternal when gRPC
   // does not keep what we rely on (CheckHandOver, tried out once per process).
   static absl::StatusOr<std::unique_ptr<Server>> Start(ServerOptions options);
 

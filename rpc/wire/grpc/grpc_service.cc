@@ -32,10 +32,12 @@ using grpc::ByteBuffer;
 using grpc::CallbackServerContext;
 using BidiReactor = grpc::ServerBidiReactor<ByteBuffer, ByteBuffer>;
 
-// What the calls of one method have in common. Copied into each: a handler may
-// keep a stream that is over longer than the service lives.
+// What the calls of one method have in common. Copied into streams: a handler
+// may keep one that is over longer than the service lives.
 struct Target {
   const Method& method;
+  const CallGuard::Method guarded;
+  const CallGuard& guard;
   void* const handler;
   // Null where the method runs inline.
   WorkerPool* const pool;
@@ -50,26 +52,35 @@ absl::Time DeadlineOf(const CallbackServerContext& context) {
   return absl::FromChrono(deadline);
 }
 
-absl::StatusOr<Caller> FindCaller(const GrpcServiceOptions& options,
-                                  const CallbackServerContext& context) {
-  if (!options.caller_of) {
-    return absl::PermissionDeniedError("the server knows no callers");
-  }
-  absl::StatusOr<Caller> caller = options.caller_of(context.peer());
-  if (caller.ok()) return caller;
-  return absl::PermissionDeniedError(caller.status().message());
+absl::StatusOr<ActiveCall> BeginCall(const GrpcServiceOptions& options,
+                                     const Target& target,
+                                     const CallbackServerContext& context) {
+  return target.guard.Begin(options.connection_of(context.peer()),
+                            target.guarded);
+}
+
+// Counts what came in, before it is parsed.
+absl::Status CountRequest(const Target& target, ActiveCall& active,
+                          ByteBuffer& bytes) {
+  const std::size_t size = bytes.Length();
+  active.connection().CountRequest(size);
+  return target.guard.Hold(active, size, target.guarded);
 }
 
 // A unary call: gRPC's reactor, the handler's call and the pool's job in one
 // object, which is gone after OnDone.
 class UnaryCall final : public grpc::ServerUnaryReactor,
                         public ServerCall,
-                        public Job {
+                        public Job,
+                        public ServerConnection::Writing {
  public:
-  UnaryCall(const Target& target, const CallbackServerContext& context,
-            const Caller& caller, ByteBuffer* reply)
-      : target_(target), reply_(reply), request_(target.method.request->New()) {
-    caller_ = caller;
+  UnaryCall(const Target& target, CallbackServerContext& context,
+            ActiveCall active, ByteBuffer* reply)
+      : ServerCall(std::move(active)),
+        target_(target),
+        context_(context),
+        reply_(reply),
+        request_(target.method.request->New()) {
     deadline_ = DeadlineOf(context);
   }
 
@@ -78,8 +89,10 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
     // gRPC would keep the bytes until the call ends, but nobody reads them
     // again: parsing frees them.
     auto* const own = const_cast<ByteBuffer*>(&bytes);
-    absl::Status status = FromBytes(own, target_.max_message_bytes,
-                                    target_.method.path, request_.get());
+    absl::Status status = CountRequest(target_, active_, *own);
+    if (!status.ok()) return Finish(status, nullptr);
+    status = FromBytes(own, target_.max_message_bytes, target_.method.path,
+                       request_.get());
     if (!status.ok()) return Finish(status, nullptr);
     if (target_.pool == nullptr) return Run();
     status = target_.pool->Submit(this);
@@ -94,7 +107,9 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
     if (reply != nullptr) {
       end = ToBytes(*reply, target_.max_message_bytes, target_.method.path,
                     reply_);
+      if (end.ok()) active_.connection().CountReply(reply_->Length());
     }
+    active_.connection().BeginWriting(*this);
     ServerUnaryReactor::Finish(ToGrpc(end));
   }
 
@@ -107,10 +122,19 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
     target_.method.unary(target_.handler, *this);
   }
 
-  void OnCancel() override { MarkCancelled(); }
-  void OnDone() override { delete this; }
+  void EndStalled() override {
+    target_.guard.CountStalled(active_.connection(), target_.guarded);
+    context_.TryCancel();
+  }
 
-  const Target target_;
+  void OnCancel() override { MarkCancelled(); }
+  void OnDone() override {
+    active_.connection().EndWriting(*this);
+    delete this;
+  }
+
+  const Target& target_;
+  CallbackServerContext& context_;
   ByteBuffer* const reply_;  // gRPC's, until Finish.
   const std::unique_ptr<MessageLite> request_;
 };
@@ -121,12 +145,12 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
 class StreamCall final : public BidiReactor,
                          public ServerStream,
                          public Job,
+                         public ServerConnection::Writing,
                          public std::enable_shared_from_this<StreamCall> {
  public:
-  StreamCall(const Target& target, const CallbackServerContext& context,
-             const Caller& caller)
-      : target_(target) {
-    caller_ = caller;
+  StreamCall(const Target& target, CallbackServerContext& context,
+             ActiveCall active)
+      : ServerStream(std::move(active)), target_(target), context_(context) {
     deadline_ = DeadlineOf(context);
   }
 
@@ -236,7 +260,10 @@ class StreamCall final : public BidiReactor,
     if (is_writing_ || is_finished_) return;
     if (!outbox_.is_empty()) {
       is_writing_ = true;
-      StartWrite(outbox_.Next());
+      const ByteBuffer* const next = outbox_.Next();
+      active_.connection().CountReply(next->Length());
+      active_.connection().BeginWriting(*this);
+      StartWrite(next);
     } else if (is_over_) {
       is_finished_ = true;
       BidiReactor::Finish(ToGrpc(end_));
@@ -244,6 +271,7 @@ class StreamCall final : public BidiReactor,
   }
 
   void OnWriteDone(bool ok) override ABSL_LOCKS_EXCLUDED(mu_) {
+    active_.connection().EndWriting(*this);
     std::vector<Ready> writable;
     {
       MutexLock lock(mu_);
@@ -257,6 +285,13 @@ class StreamCall final : public BidiReactor,
     if (!ok) Abandon(absl::CancelledError("the client has gone"));
   }
 
+  // Ends what is being written, and with it the call, as a client that leaves
+  // does. gRPC has the context as long as it writes.
+  void EndStalled() override {
+    target_.guard.CountStalled(active_.connection(), target_.guarded);
+    context_.TryCancel();
+  }
+
   void OnReadDone(bool ok) override ABSL_LOCKS_EXCLUDED(mu_) {
     Received done;
     MessageLite* into;
@@ -266,7 +301,8 @@ class StreamCall final : public BidiReactor,
       into = into_;
     }
     absl::Status status;
-    if (ok) {
+    if (ok) status = CountRequest(target_, active_, bytes_in_);
+    if (ok && status.ok()) {
       status = FromBytes(&bytes_in_, target_.max_message_bytes,
                          target_.method.path, into);
     }
@@ -296,9 +332,11 @@ class StreamCall final : public BidiReactor,
   void OnDone() override {
     // Maybe the last owner: then this object is gone at the end.
     const auto self = std::exchange(grpc_owner_, nullptr);
+    active_.End();
   }
 
-  const Target target_;
+  const Target target_;                     // Its guard is there until OnDone.
+  CallbackServerContext& context_;          // gRPC's, until OnDone.
   std::shared_ptr<StreamCall> grpc_owner_;  // Until OnDone.
   std::shared_ptr<StreamCall> waiting_;     // While the pool has it.
   std::unique_ptr<MessageLite> request_;    // Of a server stream.
@@ -318,7 +356,7 @@ class StreamCall final : public BidiReactor,
   bool is_finished_ ABSL_GUARDED_BY(mu_) = false;
 };
 
-// A call without a caller: nothing was parsed, nothing ran.
+// A call that may not begin: nothing was parsed, nothing ran.
 template <typename Reactor>
 class RefusedCall final : public Reactor {
  public:
@@ -333,11 +371,12 @@ grpc::internal::MethodHandler* UnaryHandler(const Target& target,
       [target, &options](CallbackServerContext* context,
                          const ByteBuffer* request,
                          ByteBuffer* reply) -> grpc::ServerUnaryReactor* {
-        const absl::StatusOr<Caller> caller = FindCaller(options, *context);
-        if (!caller.ok()) {
-          return new RefusedCall<grpc::ServerUnaryReactor>(caller.status());
+        absl::StatusOr<ActiveCall> active =
+            BeginCall(options, target, *context);
+        if (!active.ok()) {
+          return new RefusedCall<grpc::ServerUnaryReactor>(active.status());
         }
-        auto* call = new UnaryCall(target, *context, *caller, reply);
+        auto* call = new UnaryCall(target, *context, *std::move(active), reply);
         call->Begin(*request);
         return call;
       });
@@ -347,10 +386,11 @@ grpc::internal::MethodHandler* StreamHandler(
     const Target& target, const GrpcServiceOptions& options) {
   return new grpc::internal::CallbackBidiHandler<ByteBuffer, ByteBuffer>(
       [target, &options](CallbackServerContext* context) -> BidiReactor* {
-        const absl::StatusOr<Caller> caller = FindCaller(options, *context);
-        if (!caller.ok()) return new RefusedCall<BidiReactor>(caller.status());
+        absl::StatusOr<ActiveCall> active =
+            BeginCall(options, target, *context);
+        if (!active.ok()) return new RefusedCall<BidiReactor>(active.status());
         const auto call =
-            std::make_shared<StreamCall>(target, *context, *caller);
+            std::make_shared<StreamCall>(target, *context, *std::move(active));
         call->Begin();
         return call.get();
       });
@@ -363,7 +403,10 @@ GrpcService::GrpcService(const Served& served, GrpcServiceOptions options)
   using grpc::internal::RpcMethod;
   for (const Method& method : served.info->methods) {
     const bool is_unary = method.shape == Shape::kUnary;
-    const Target target = {method, served.handler,
+    const Target target = {method,
+                           options_.guard->For(method.service, method.name),
+                           *options_.guard,
+                           served.handler,
                            method.run == Run::kInline ? nullptr : options_.pool,
                            options_.max_message_bytes};
     // The service owns both.

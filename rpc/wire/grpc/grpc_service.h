@@ -8,20 +8,23 @@
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <string>
 
-#include "absl/status/statusor.h"
-#include "rpc/server/call.h"
+#include "rpc/server/call_guard.h"
+#include "rpc/server/server_connection.h"
 #include "rpc/server/worker_pool.h"
 #include "rpc/wire/method.h"
 
 namespace tandem::rpc {
 
 struct GrpcServiceOptions {
-  // Who is at the other end of the connection that gRPC calls `peer`. Asked
-  // before a call's bytes are parsed; a call without a caller is refused with
-  // kPermissionDenied, so an empty function refuses all. Must not block.
-  std::function<absl::StatusOr<Caller>(const std::string& peer)> caller_of;
+  // The connection that gRPC calls `peer`; null where nobody knows it. Asked
+  // before a call's bytes are parsed. Must not block.
+  std::function<std::shared_ptr<ServerConnection>(const std::string& peer)>
+      connection_of;
+  // Decides which calls begin. Outlives the service.
+  const CallGuard* guard = nullptr;
   // Runs the handlers of methods that are not INLINE. Outlives the service.
   WorkerPool* pool = nullptr;
   // Larger requests, replies and stream messages fail with kResourceExhausted.
@@ -37,7 +40,7 @@ struct GrpcServiceOptions {
 // cancels what is in flight, then stop the pool, then destroy the grpc::Server
 // (its destructor waits until each call has been answered).
 //
-// Errors that it answers itself: kPermissionDenied (above); kInvalidArgument
+// Errors that it answers itself: those of CallGuard; kInvalidArgument
 // for a request that does not parse, or has a field of another type than this
 // server's .proto says; kResourceExhausted; kInternal when the handler dropped
 // a call unanswered.

@@ -187,8 +187,14 @@ TEST_F(ChannelTest, AServerThatDoesNotLetUsInIsSaidSo) {
 
 TEST_F(ChannelTest, AServerThatDoesNotKnowHelloServesAllTheSame) {
   WorkerPool pool(2, 10);
+  const AccessPolicy policy = AccessPolicy::SameUser();
+  RefusalLog refusals("plain");
+  const CallGuard guard(policy, 100, refusals);
+  const auto connection = std::make_shared<ServerConnection>(Caller{});
   GrpcService service(Serve(probe_),
-                      {.caller_of = [](const std::string&) { return Caller{}; },
+                      {.connection_of =
+                           [&](const std::string&) { return connection; },
+                       .guard = &guard,
                        .pool = &pool});
   grpc::ServerBuilder builder;
   builder.AddListeningPort(dir_.Address("s"),

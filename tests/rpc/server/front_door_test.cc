@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -41,8 +40,9 @@ class FrontDoorTest : public ::testing::Test {
     auto listener = UnixListener::Listen(Address(), {.mode = 0666});
     ASSERT_THAT(listener, IsOk());
     listener_ = *std::move(listener);
-    auto door = FrontDoor::Open(listener_->fd(), std::move(options), table_,
-                                [this](UniqueFd fd) { Keep(std::move(fd)); });
+    auto door =
+        FrontDoor::Open(listener_->fd(), std::move(options), table_, refusals_,
+                        [this](UniqueFd fd) { Keep(std::move(fd)); });
     ASSERT_THAT(door, IsOk());
     door_ = *std::move(door);
   }
@@ -62,6 +62,10 @@ class FrontDoorTest : public ::testing::Test {
     (void)::send(fd.get(), words.data(), words.size(), MSG_NOSIGNAL);
   }
 
+  std::uint64_t Refusals(Refusal reason) const {
+    return refusals_.count(reason);
+  }
+
   // Waits until the door has handed over that many.
   bool HasServed(std::size_t count) const {
     return Eventually([&] {
@@ -71,7 +75,7 @@ class FrontDoorTest : public ::testing::Test {
   }
   Caller CallerOf(std::size_t i) const {
     MutexLock lock(mu_);
-    return callers_[i].value_or(Caller{});
+    return connections_[i] == nullptr ? Caller{} : connections_[i]->caller();
   }
   int Served(std::size_t i) const {
     MutexLock lock(mu_);
@@ -97,18 +101,20 @@ class FrontDoorTest : public ::testing::Test {
   testing::TempDir dir_;
   std::unique_ptr<UnixListener> listener_;
   ConnectionTable table_;
+  RefusalLog refusals_{"door"};
 
  private:
   void Keep(UniqueFd fd) {
     MutexLock lock(mu_);
-    callers_.push_back(table_.Find(absl::StrCat("fd:", fd.get())));
+    connections_.push_back(table_.Find(absl::StrCat("fd:", fd.get())));
     served_.push_back(std::move(fd));
   }
 
   mutable Mutex mu_;
   std::vector<UniqueFd> served_ ABSL_GUARDED_BY(mu_);
   // As the table had them when the connection was handed over.
-  std::vector<std::optional<Caller>> callers_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::shared_ptr<ServerConnection>> connections_
+      ABSL_GUARDED_BY(mu_);
 
  protected:
   std::unique_ptr<FrontDoor> door_;
@@ -155,14 +161,14 @@ TEST_F(FrontDoorTest, ClosesOnASilentClient) {
   Open({.preface_timeout = absl::Milliseconds(50)});
   const UniqueFd client = Connect();
   EXPECT_TRUE(IsClosed(client));
-  EXPECT_EQ(door_->counts().timed_out, 1u);
+  EXPECT_EQ(Refusals(Refusal::kLateFirstBytes), 1u);
 }
 
 TEST_F(FrontDoorTest, ClosesOnHalfAPreface) {
   Open({.preface_timeout = absl::Milliseconds(50)});
   const UniqueFd client = ConnectAndSay(kPreface.substr(0, 23));
   EXPECT_TRUE(IsClosed(client));
-  EXPECT_EQ(door_->counts().timed_out, 1u);
+  EXPECT_EQ(Refusals(Refusal::kLateFirstBytes), 1u);
 }
 
 TEST_F(FrontDoorTest, ClosesOnGarbageAtOnce) {
@@ -173,16 +179,16 @@ TEST_F(FrontDoorTest, ClosesOnGarbageAtOnce) {
     const UniqueFd client = ConnectAndSay(words);
     EXPECT_TRUE(IsClosed(client)) << words;
   }
-  EXPECT_EQ(door_->counts().not_grpc, 4u);
+  EXPECT_EQ(Refusals(Refusal::kUnknownFirstBytes), 4u);
   EXPECT_EQ(door_->counts().served, 0u);
 }
 
 TEST_F(FrontDoorTest, ForgetsAClientThatLeavesTooEarly) {
   Open({.max_connections = 1, .preface_timeout = absl::Hours(1)});
   Connect();
-  EXPECT_TRUE(Eventually([&] { return door_->counts().not_grpc == 1; }));
+  EXPECT_TRUE(Eventually([&] { return Refusals(Refusal::kLeftEarly) == 1; }));
   ConnectAndSay(kPreface.substr(0, 5));
-  EXPECT_TRUE(Eventually([&] { return door_->counts().not_grpc == 2; }));
+  EXPECT_TRUE(Eventually([&] { return Refusals(Refusal::kLeftEarly) == 2; }));
   const UniqueFd client = ConnectAndSay(kPreface);
   EXPECT_TRUE(HasServed(1)) << "its place is free";
 }
@@ -191,7 +197,7 @@ TEST_F(FrontDoorTest, APolicyThatDoesNotAllowUsClosesAndSaysNothing) {
   Open({.access = AccessPolicy()});
   const UniqueFd client = ConnectAndSay(kPreface);
   EXPECT_TRUE(IsClosed(client));
-  EXPECT_EQ(door_->counts().not_allowed, 1u);
+  EXPECT_EQ(Refusals(Refusal::kNotAllowedToConnect), 1u);
 }
 
 TEST_F(FrontDoorTest, AForeignUidIsRefusedAndOursIsNot) {
@@ -207,7 +213,7 @@ TEST_F(FrontDoorTest, AForeignUidIsRefusedAndOursIsNot) {
   Open({.preface_timeout = absl::Hours(1)});
   go.Close();
   EXPECT_EQ(stranger.Wait(), 0);
-  EXPECT_EQ(door_->counts().not_allowed, 1u);
+  EXPECT_EQ(Refusals(Refusal::kNotAllowedToConnect), 1u);
   const UniqueFd client = ConnectAndSay(kPreface);
   EXPECT_TRUE(HasServed(1));
 }
@@ -243,7 +249,7 @@ TEST_F(FrontDoorTest, ClosesOnConnectionsBeyondTheLimit) {
   EXPECT_TRUE(IsClosed(three));
   EXPECT_TRUE(IsOpen(one));
   EXPECT_TRUE(IsOpen(two));
-  EXPECT_EQ(door_->counts().over_limit, 1u);
+  EXPECT_EQ(Refusals(Refusal::kTooManyConnections), 1u);
 }
 
 TEST_F(FrontDoorTest, ClosesOnConnectionsBeyondTheLimitOfOneUid) {
@@ -252,7 +258,7 @@ TEST_F(FrontDoorTest, ClosesOnConnectionsBeyondTheLimitOfOneUid) {
   ASSERT_TRUE(HasServed(1));
   const UniqueFd two = ConnectAndSay(kPreface);
   EXPECT_TRUE(IsClosed(two));
-  EXPECT_EQ(door_->counts().over_limit, 1u);
+  EXPECT_EQ(Refusals(Refusal::kTooManyConnectionsOfUid), 1u);
 }
 
 TEST_F(FrontDoorTest, AnEndedConnectionMakesRoom) {
@@ -304,7 +310,7 @@ TEST_F(FrontDoorTest, OutOfDescriptorsItClosesOneAndGoesOn) {
               0);
     EXPECT_TRUE(IsClosed(client));
   }
-  EXPECT_EQ(door_->counts().over_limit, 5u);
+  EXPECT_EQ(Refusals(Refusal::kOutOfDescriptors), 5u);
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
   const UniqueFd client = ConnectAndSay(kPreface);
   EXPECT_TRUE(HasServed(1));

@@ -35,16 +35,16 @@ ServerWorld::ServerWorld(ProbeService& service, WorldOptions options) {
 }
 
 GrpcWorld::GrpcWorld(ProbeService& service, WorldOptions options)
-    : pool_(options.workers, options.max_queued_calls),
-      service_(Serve(service), {.caller_of = [this](const std::string& peer)
-                                    -> absl::StatusOr<tandem::rpc::Caller> {
-                                  if (is_refusing_)
-                                    return absl::NotFoundError("no caller");
-                                  tandem::rpc::Caller caller;
-                                  caller.uid = ::geteuid();
-                                  caller.wire = tandem::rpc::Wire::kGrpc;
-                                  return caller;
-                                },
+    : connection_(
+          std::make_shared<tandem::rpc::ServerConnection>(tandem::rpc::Caller{
+              .uid = ::geteuid(), .wire = tandem::rpc::Wire::kGrpc})),
+      pool_(options.workers, options.max_queued_calls),
+      service_(Serve(service), {.connection_of =
+                                    [this](const std::string& peer) {
+                                      return is_refusing_ ? nullptr
+                                                          : connection_;
+                                    },
+                                .guard = &guard_,
                                 .pool = &pool_,
                                 .max_message_bytes = kMaxMessageBytes}) {
   grpc::ServerBuilder builder;

@@ -74,6 +74,11 @@ class GrpcWorld final : public World {
 
  private:
   std::atomic<bool> is_refusing_{false};
+  const std::shared_ptr<tandem::rpc::ServerConnection> connection_;
+  const tandem::rpc::AccessPolicy policy_ =
+      tandem::rpc::AccessPolicy::SameUser();
+  tandem::rpc::RefusalLog refusals_{"test"};
+  const tandem::rpc::CallGuard guard_{policy_, 1 << 20, refusals_};
   tandem::rpc::WorkerPool pool_;
   tandem::rpc::GrpcService service_;
   std::unique_ptr<grpc::Server> server_;

@@ -1,0 +1,173 @@
+// One connection that a server has, and the calls on it.
+
+#ifndef TANDEM_RPC_SERVER_SERVER_CONNECTION_H_
+#define TANDEM_RPC_SERVER_SERVER_CONNECTION_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "absl/time/time.h"
+#include "rpc/base/mutex.h"
+#include "rpc/server/caller.h"
+#include "rpc/server/memory_budget.h"
+
+namespace tandem::rpc {
+
+// Who is at the other end, and what they have done. Shared by the front door
+// that let it in, the ConnectionTable and each call, so it outlives the
+// connection itself and, where a handler keeps a call, the server.
+//
+// Thread safety: thread-safe. The caller never changes.
+class ServerConnection {
+ public:
+  // An answer that is on its way, as whoever writes it shows it to the
+  // connection. Not destroyed between BeginWriting() and EndWriting().
+  class Writing {
+   public:
+    // The client does not take it: end the call. With the connection's lock
+    // held, so without EndWriting(), and without blocking.
+    virtual void EndStalled() = 0;
+
+   protected:
+    virtual ~Writing() = default;
+
+   private:
+    friend class ServerConnection;
+    Writing* before_ = nullptr;
+    Writing* after_ = nullptr;
+    std::int64_t since_ = 0;
+  };
+
+  // `may_call_what_has_no_rule`: as the server's AccessPolicy says of `caller`.
+  // `request_memory` may be null: then nothing is counted.
+  explicit ServerConnection(
+      Caller caller, bool may_call_what_has_no_rule = true,
+      std::shared_ptr<MemoryBudget> request_memory = nullptr)
+      : caller_(std::move(caller)),
+        may_call_what_has_no_rule_(may_call_what_has_no_rule),
+        request_memory_(std::move(request_memory)) {}
+  ServerConnection(const ServerConnection&) = delete;
+  ServerConnection& operator=(const ServerConnection&) = delete;
+
+  const Caller& caller() const { return caller_; }
+  bool may_call_what_has_no_rule() const { return may_call_what_has_no_rule_; }
+
+  // False once the other side has left, or was shown the door. Calls may still
+  // be running.
+  bool is_open() const { return is_open_.load(kRelaxed); }
+  void MarkEnded() { is_open_.store(false, kRelaxed); }
+
+  // For CallGuard, which counts calls through these and ActiveCall.
+  // False when there are `max_calls` already.
+  bool BeginCall(int max_calls) {
+    if (calls_in_flight_.fetch_add(1, kRelaxed) < max_calls) {
+      calls_.fetch_add(1, kRelaxed);
+      return true;
+    }
+    EndCall();
+    return false;
+  }
+  void EndCall() { calls_in_flight_.fetch_sub(1, kRelaxed); }
+  void CountRefusedCall() { refused_calls_.fetch_add(1, kRelaxed); }
+  void CountRequest(std::size_t bytes) {
+    request_bytes_.fetch_add(bytes, kRelaxed);
+  }
+  void CountReply(std::size_t bytes) {
+    reply_bytes_.fetch_add(bytes, kRelaxed);
+  }
+  MemoryBudget* request_memory() const { return request_memory_.get(); }
+
+  // Between them, EndStalled() ends what takes too long.
+  void BeginWriting(Writing& writing) ABSL_LOCKS_EXCLUDED(mu_);
+  void EndWriting(Writing& writing) ABSL_LOCKS_EXCLUDED(mu_);
+  // Ends the calls whose writing has begun longer ago than `limit`, once each;
+  // returns how many.
+  int EndStalled(absl::Duration limit) ABSL_LOCKS_EXCLUDED(mu_);
+
+  int calls_in_flight() const { return calls_in_flight_.load(kRelaxed); }
+  // Since the connection was made; messages of streams are in the bytes, and
+  // what gRPC or the kernel add is not.
+  std::uint64_t calls() const { return calls_.load(kRelaxed); }
+  std::uint64_t refused_calls() const { return refused_calls_.load(kRelaxed); }
+  std::uint64_t request_bytes() const { return request_bytes_.load(kRelaxed); }
+  std::uint64_t reply_bytes() const { return reply_bytes_.load(kRelaxed); }
+
+ private:
+  static constexpr std::memory_order kRelaxed = std::memory_order_relaxed;
+
+  void Unlink(Writing& writing) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const Caller caller_;
+  const bool may_call_what_has_no_rule_;
+  const std::shared_ptr<MemoryBudget> request_memory_;
+
+  std::atomic<bool> is_open_{true};
+  std::atomic<int> calls_in_flight_{0};
+  std::atomic<std::uint64_t> calls_{0};
+  std::atomic<std::uint64_t> refused_calls_{0};
+  std::atomic<std::uint64_t> request_bytes_{0};
+  std::atomic<std::uint64_t> reply_bytes_{0};
+
+  // Before the locks of gRPC.
+  Mutex mu_;
+  // Oldest first.
+  Writing* first_ ABSL_GUARDED_BY(mu_) = nullptr;
+  Writing* last_ ABSL_GUARDED_BY(mu_) = nullptr;
+};
+
+// A call that CallGuard let begin: it is in flight until
+// End(), or until this object goes.
+//
+// Thread safety: thread-compatible; movable.
+class ActiveCall {
+ public:
+  // `connection` has counted the call (BeginCall).
+  explicit ActiveCall(std::shared_ptr<ServerConnection> connection)
+      : connection_(std::move(connection)) {}
+  ActiveCall(ActiveCall&& other) noexcept
+      : connection_(std::move(other.connection_)),
+        is_active_(std::exchange(other.is_active_, false)),
+        held_bytes_(std::exchange(other.held_bytes_, 0)) {}
+  ActiveCall& operator=(ActiveCall&&) = delete;
+  ~ActiveCall() { End(); }
+
+  // It is in flight no more, though somebody may still ask for the caller.
+  void End() {
+    if (!std::exchange(is_active_, false)) return;
+    Release();
+    connection_->EndCall();
+  }
+
+  ServerConnection& connection() const { return *connection_; }
+  const Caller& caller() const { return connection_->caller(); }
+
+  // Has `bytes` of the connection's memory for requests in place of what the
+  // call had, until it ends or Release(). Returns the budget that has not as
+  // much left, or null. Little is not counted: the limit on calls bounds it.
+  const MemoryBudget* Hold(std::size_t bytes) {
+    Release();
+    MemoryBudget* const memory = connection_->request_memory();
+    if (bytes < kLittle || memory == nullptr) return nullptr;
+    const MemoryBudget* const full = memory->Take(bytes);
+    if (full == nullptr) held_bytes_ = bytes;
+    return full;
+  }
+  void Release() {
+    if (held_bytes_ == 0) return;
+    connection_->request_memory()->Return(std::exchange(held_bytes_, 0));
+  }
+
+ private:
+  static constexpr std::size_t kLittle = 16 << 10;
+
+  std::shared_ptr<ServerConnection> connection_;
+  bool is_active_ = true;
+  std::size_t held_bytes_ = 0;
+};
+
+}  // namespace tandem::rpc
+
+#endif  // TANDEM_RPC_SERVER_SERVER_CONNECTION_H_
