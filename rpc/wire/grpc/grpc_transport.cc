@@ -566,6 +566,10 @@ absl::Status GrpcTransport::CheckStart(const Connection& connection,
   return CheckSize(*request, connection.max_message_bytes(), method.path);
 }
 
+std::shared_ptr<grpc::Channel> GrpcTransport::channel() const {
+  return connection_->channel();
+}
+
 bool GrpcTransport::is_over() const {
   return connection_->WaitOver(absl::ZeroDuration());
 }

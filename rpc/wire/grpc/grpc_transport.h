@@ -13,6 +13,10 @@
 #include "rpc/client/transport.h"
 #include "tandem/rpc/v1/session.pb.h"
 
+namespace grpc {
+class Channel;
+}  // namespace grpc
+
 namespace tandem::rpc {
 
 struct GrpcTransportOptions {
@@ -55,6 +59,10 @@ class GrpcTransport final : public Transport {
   // new calls before it closes the connection, so it is time for another
   // connection then; calls in flight on this one may still be answered.
   bool is_refused() const;
+
+  // gRPC's channel of this connection, for calls that do not come by way of this
+  // class (rpc/client/stub_channel): has_calls() does not count them.
+  std::shared_ptr<grpc::Channel> channel() const;
 
   // True while calls are in flight.
   bool has_calls() const { return connection_.use_count() > 1; }
