@@ -33,3 +33,13 @@ if(TANDEM_SANITIZE)
     -fno-sanitize-recover=all -fno-omit-frame-pointer -O1)
   add_link_options(-fsanitize=${sanitizers})
 endif()
+
+option(TANDEM_FUZZ "Build the fuzzers of tests/fuzz, with clang, and all else for them." OFF)
+if(TANDEM_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang" OR TANDEM_SANITIZE)
+    message(FATAL_ERROR "TANDEM_FUZZ needs -DCMAKE_CXX_COMPILER=clang++ and no TANDEM_SANITIZE.")
+  endif()
+  add_compile_options(-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=vptr
+    -fno-sanitize-recover=all -fno-omit-frame-pointer -O1)
+  add_link_options(-fsanitize=address,undefined)
+endif()

@@ -9,6 +9,8 @@
 #                                       ThreadSanitizer
 #   cmake/check.sh --clang              in build-clang/, with -Wthread-safety;
 #                                       may be combined with --sanitize
+#   cmake/check.sh --fuzz               in build-fuzz/, with clang: the fuzzers
+#                                       alone, for some seconds each
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=cmake/setup.sh
@@ -21,6 +23,7 @@ build=build
 targets=(all all_verify_interface_header_sets)
 options=()
 more_packages=()
+tests=()
 for argument in "$@"; do
   case $argument in
     --sanitize=address | --sanitize=thread)
@@ -32,6 +35,13 @@ for argument in "$@"; do
       build+=-clang
       options+=(-DCMAKE_CXX_COMPILER=clang++)
       more_packages+=(clang)
+      ;;
+    --fuzz)
+      build+=-fuzz
+      options+=(-DCMAKE_CXX_COMPILER=clang++ -DTANDEM_FUZZ=ON)
+      more_packages+=(clang)
+      targets=(fuzzers)
+      tests=(--label-regex fuzz)
       ;;
     --help)
       usage
@@ -52,7 +62,7 @@ cmake --build "$build" --target "${targets[@]}"
 echo "== testing"
 result=0
 ctest --test-dir "$build" --parallel "$(nproc)" --output-on-failure \
-  --no-tests=error || result=$?
+  --no-tests=error "${tests[@]}" || result=$?
 # Why tests were skipped, and what to install: ctest keeps it to itself.
 log=$build/Testing/Temporary/LastTest.log
 if grep -q ': Skipped$' "$log"; then

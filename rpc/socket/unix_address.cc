@@ -62,7 +62,11 @@ absl::StatusOr<std::string_view> PathOf(std::string_view text) {
 
 absl::StatusOr<std::string> Absolute(std::string_view text,
                                      std::string_view path) {
-  if (path.starts_with("/")) return std::string(path);
+  if (path.starts_with("/")) {
+    // Two slashes would be read as the host's when it is written again.
+    const std::size_t name = path.find_first_not_of('/');
+    return std::string(name == path.npos ? "/" : path.substr(name - 1));
+  }
   std::error_code error;
   const std::filesystem::path here = std::filesystem::current_path(error);
   if (error) {

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <string>
 #include <vector>
@@ -111,6 +112,15 @@ TEST_F(HandedInSocketTest, ClientsSeeUsRatherThanTheGiver) {
 TEST_F(HandedInSocketTest, APathThatLeadsNowhereIsNotToldToClients) {
   UniqueFd given = Listening();
   std::filesystem::rename(dir_.File("s"), dir_.File("t"));
+  std::ofstream(dir_.File("s")) << "no socket";
+  const auto taken = TakeHandedInSocket(AddressOf(given));
+  ASSERT_THAT(taken, IsOk());
+  EXPECT_EQ(taken->address, absl::StrCat("fd:", given.Release()));
+}
+
+TEST_F(HandedInSocketTest, APathThatIsGoneIsNotToldEither) {
+  UniqueFd given = Listening();
+  std::filesystem::remove(dir_.File("s"));
   const auto taken = TakeHandedInSocket(AddressOf(given));
   ASSERT_THAT(taken, IsOk());
   EXPECT_EQ(taken->address, absl::StrCat("fd:", given.Release()));

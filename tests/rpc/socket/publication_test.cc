@@ -48,10 +48,7 @@ int Rounds(int short_form, int long_form) {
 
 class PublicationTest : public ::testing::Test {
  protected:
-  PublicationTest() : descriptors_(test::OpenDescriptors()) {}
-  ~PublicationTest() override {
-    EXPECT_EQ(test::OpenDescriptors(), descriptors_);
-  }
+  void TearDown() override { EXPECT_EQ(test::OpenDescriptors(), descriptors_); }
 
   UnixAddress Address() const { return *UnixAddress::Parse(dir_.Address("s")); }
   absl::StatusOr<std::unique_ptr<UnixListener>> Listen() const {
@@ -70,7 +67,7 @@ class PublicationTest : public ::testing::Test {
   testing::TempDir dir_;
 
  private:
-  const std::map<int, std::string> descriptors_;
+  const std::map<int, std::string> descriptors_ = test::OpenDescriptors();
 };
 
 // Of the rounds, each second one begins over the socket of a winner that was
@@ -177,17 +174,21 @@ class Watcher {
 
   void Look() {
     ++looks_;
+    if (!fd_.is_valid()) {
+      fd_ = UniqueFd(
+          ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    }
     struct stat before;
     if (::lstat(path_.c_str(), &before) != 0) return;
+    const int error = Connect();
     ++sightings_;
-    wrong_ += !S_ISSOCK(before.st_mode);
-    wrong_ += (before.st_mode & 07777) != wanted_.mode;
-    wrong_ += before.st_uid != wanted_.uid || before.st_gid != wanted_.gid;
+    wrong_ += !S_ISSOCK(before.st_mode) ||
+              (before.st_mode & 07777) != wanted_.mode ||
+              before.st_uid != wanted_.uid || before.st_gid != wanted_.gid;
     // The name goes before the socket is closed: so if it is there afterwards,
     // the same as before, then it was there when nobody listened.
     struct stat after;
-    unready_ += Connect() == ECONNREFUSED &&
-                ::lstat(path_.c_str(), &after) == 0 &&
+    unready_ += error == ECONNREFUSED && ::lstat(path_.c_str(), &after) == 0 &&
                 after.st_ino == before.st_ino &&
                 after.st_ctim.tv_sec == before.st_ctim.tv_sec &&
                 after.st_ctim.tv_nsec == before.st_ctim.tv_nsec;
@@ -199,20 +200,22 @@ class Watcher {
   int unready() const { return unready_; }
 
  private:
-  int Connect() const {
-    const UniqueFd fd(
-        ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  int Connect() {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     std::strcpy(address.sun_path, path_.c_str());
-    return ::connect(fd.get(), reinterpret_cast<sockaddr*>(&address),
-                     sizeof(address)) == 0
-               ? 0
-               : errno;
+    if (::connect(fd_.get(), reinterpret_cast<sockaddr*>(&address),
+                  sizeof(address)) != 0) {
+      return errno;
+    }
+    fd_.Reset();
+    return 0;
   }
 
   const std::string path_;
   const SocketPermissions wanted_;
+  // For the next try: made before a look, for it should follow at once.
+  UniqueFd fd_;
   int looks_ = 0;
   int sightings_ = 0;
   int wrong_ = 0;
@@ -229,7 +232,10 @@ TEST_F(PublicationTest, AWatcherSeesNoUnfinishedSocket) {
     constexpr mode_t kMasks[] = {0, 022, 077, 0777};
     for (int i = 0; i < publications; ++i) {
       ::umask(kMasks[i % 4]);
-      if (!UnixListener::Listen(Address(), wanted).ok()) return 1;
+      const auto listener = UnixListener::Listen(Address(), wanted);
+      if (!listener.ok()) return 1;
+      // For as long as it takes to look again.
+      absl::SleepFor(absl::Microseconds(100));
     }
     return 0;
   });

@@ -31,6 +31,11 @@ TEST(UnixAddressTest, TakesOneSlashAndThree) {
   ExpectPath("unix:///run/kv.sock", "/run/kv.sock");
 }
 
+TEST(UnixAddressTest, TakesMoreSlashesForOne) {
+  ExpectPath("unix:////run/kv.sock", "/run/kv.sock");
+  ExpectPath("unix://///run//kv.sock", "/run//kv.sock");
+}
+
 TEST(UnixAddressTest, MakesARelativePathAbsoluteNow) {
   const auto here = std::filesystem::current_path();
   std::filesystem::current_path("/tmp");
