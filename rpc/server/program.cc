@@ -96,6 +96,7 @@ absl::StatusOr<ServerOptions> ProgramOptions::ReadServerOptions() const {
     options.access.AllowGid(gid);
   }
   options.allow_shared_directory = shared_;
+  options.reflection = true;
   if (shared_.empty() && program_.count("--allow-shared-directory") > 0) {
     return absl::InvalidArgumentError(
         "--allow-shared-directory: say why, such as \"all of group kv\"");

@@ -38,9 +38,9 @@ class ProgramOptions {
   ProgramOptions(const ProgramOptions&) = delete;
   ProgramOptions& operator=(const ProgramOptions&) = delete;
 
-  // Address, permissions and access. Makes the directory of the default
-  // address. Errors: kInvalidArgument (address, mode); kNotFound (group); what
-  // mkdir(2) says.
+  // Address, permissions and access; reflection is on. Makes the directory of
+  // the default address. Errors: kInvalidArgument (address, mode); kNotFound
+  // (group); what mkdir(2) says.
   absl::StatusOr<ServerOptions> ReadServerOptions() const;
 
   // Errors: kInvalidArgument when it is said to be "".

@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "google/protobuf/descriptor.h"
 #include "rpc/base/mutex.h"
 #include "rpc/base/status_macros.h"
 #include "rpc/base/version.h"
@@ -25,8 +26,10 @@
 #include "rpc/server/connection_table.h"
 #include "rpc/server/front_door.h"
 #include "rpc/server/hand_over_check.h"
+#include "rpc/server/health_service.h"
 #include "rpc/server/memory_budget.h"
 #include "rpc/server/notify.h"
+#include "rpc/server/reflection_service.h"
 #include "rpc/server/refusal_log.h"
 #include "rpc/server/session_service.h"
 #include "rpc/server/termination.h"
@@ -34,6 +37,7 @@
 #include "rpc/socket/handed_in_socket.h"
 #include "rpc/socket/unix_address.h"
 #include "rpc/wire/grpc/grpc_service.h"
+#include "rpc/wire/grpc/guarded_service.h"
 #include "spdlog/spdlog.h"
 
 namespace tandem::rpc {
@@ -77,9 +81,10 @@ absl::Status CheckAddress(const ServerOptions& options) {
 }
 
 absl::Status CheckLimits(const ServerOptions& options) {
-  if (options.workers < 1 || options.max_queued_calls < 0 ||
-      options.max_message_bytes < 1 || options.max_calls_per_connection < 1 ||
-      options.max_connections < 1 || options.max_connections_per_uid < 1 ||
+  if (options.workers < 1 || options.max_grpc_threads < 1 ||
+      options.max_queued_calls < 0 || options.max_message_bytes < 1 ||
+      options.max_calls_per_connection < 1 || options.max_connections < 1 ||
+      options.max_connections_per_uid < 1 ||
       options.preface_timeout <= absl::ZeroDuration() ||
       options.idle_timeout <= absl::ZeroDuration() ||
       options.write_timeout <= absl::ZeroDuration()) {
@@ -112,19 +117,57 @@ absl::Status CheckServices(const ServerOptions& options) {
   };
   add(v1::SessionHandler::Table());
   add(v1::AdminHandler::Table());
+  add(grpc::health::v1::HealthHandler::Table());
+  if (options.reflection) {
+    add(grpc::reflection::v1::ServerReflectionHandler::Table());
+    add(grpc::reflection::v1alpha::ServerReflectionHandler::Table());
+  }
   for (const Served& served : options.services) {
     if (!add(*served.info)) {
       return absl::InvalidArgumentError(absl::StrCat(
           "the service ", std::string(served.info->name), " is served twice"));
     }
   }
+  for (const ServedGrpc& served : options.grpc_services) {
+    const std::string name(served.name);
+    if (!scopes.insert(name).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the service ", name, " is served twice"));
+    }
+    const auto* const service =
+        google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(
+            name);
+    // GuardedService refuses one that is not known.
+    for (int i = 0; service != nullptr && i < service->method_count(); ++i) {
+      scopes.insert(absl::StrCat(name, "/", service->method(i)->name()));
+    }
+  }
   return options.access.CheckScopes(scopes);
+}
+
+// Of all that is served.
+std::set<std::string> ServiceNames(const ServerOptions& options) {
+  std::set<std::string_view> names = {
+      v1::SessionHandler::Table().name, v1::AdminHandler::Table().name,
+      grpc::health::v1::HealthHandler::Table().name};
+  if (options.reflection) {
+    names.insert(grpc::reflection::v1::ServerReflectionHandler::Table().name);
+    names.insert(
+        grpc::reflection::v1alpha::ServerReflectionHandler::Table().name);
+  }
+  for (const Served& served : options.services) names.insert(served.info->name);
+  for (const ServedGrpc& served : options.grpc_services) {
+    names.insert(served.name);
+  }
+  return {names.begin(), names.end()};
 }
 
 // What the options say, and what they leave to us.
 AccessPolicy PolicyOf(const ServerOptions& options) {
   AccessPolicy policy = options.access;
   policy.SetDefault(v1::SessionHandler::Table().name, AllowList::Everybody());
+  policy.SetDefault(grpc::health::v1::HealthHandler::Table().name,
+                    AllowList::Everybody());
   policy.SetDefault(v1::AdminHandler::Table().name,
                     AllowList().AllowUid(::geteuid()));
   return policy;
@@ -141,6 +184,9 @@ v1::HelloReply About(const ServerOptions& options) {
     v1::ServiceSchema& schema = *about.add_services();
     schema.set_name(std::string(served.info->name));
     schema.set_fingerprint(std::string(served.info->fingerprint));
+  }
+  for (const ServedGrpc& served : options.grpc_services) {
+    about.add_services()->set_name(std::string(served.name));
   }
   about.mutable_limits()->set_max_request_bytes(options.max_message_bytes);
   about.mutable_limits()->set_max_reply_bytes(options.max_message_bytes);
@@ -199,6 +245,9 @@ class Serving {
             std::make_shared<MemoryBudget>(options.max_request_memory)),
         pool_(options.workers, options.max_queued_calls),
         session_(About(options)),
+        health_(ServiceNames(options)),
+        reflection_(ServiceNames(options)),
+        reflection_alpha_(ServiceNames(options)),
         admin_(AboutStatus(options),
                {.connections = connections_,
                 .refusals = refusals_,
@@ -217,6 +266,8 @@ class Serving {
  private:
   void AddService(const Served& served, const ServerOptions& options,
                   grpc::ServerBuilder& builder);
+  absl::Status AddGrpcServices(const ServerOptions& options,
+                               grpc::ServerBuilder& builder);
 
   const AccessPolicy policy_;
   RefusalLog refusals_;
@@ -225,8 +276,12 @@ class Serving {
   const std::shared_ptr<MemoryBudget> request_memory_;
   WorkerPool pool_;
   SessionService session_;
+  HealthService health_;
+  ReflectionService reflection_;
+  ReflectionAlphaService reflection_alpha_;
   AdminService admin_;
   std::vector<std::unique_ptr<GrpcService>> services_;
+  std::vector<std::unique_ptr<GuardedService>> grpc_services_;
   std::unique_ptr<grpc::Server> grpc_;
   // One of the two.
   std::unique_ptr<UnixListener> listener_;
@@ -248,10 +303,40 @@ void Serving::AddService(const Served& served, const ServerOptions& options,
   builder.RegisterService(services_.back().get());
 }
 
+absl::Status Serving::AddGrpcServices(const ServerOptions& options,
+                                      grpc::ServerBuilder& builder) {
+  if (options.grpc_services.empty()) return absl::OkStatus();
+  for (const ServedGrpc& served : options.grpc_services) {
+    TANDEM_ASSIGN_OR_RETURN(
+        std::unique_ptr<GuardedService> service,
+        GuardedService::Create(served, {.connection_of =
+                                            [this](const std::string& peer) {
+                                              return connections_.Find(peer);
+                                            },
+                                        .guard = &guard_}));
+    builder.RegisterService(service.get());
+    grpc_services_.push_back(std::move(service));
+  }
+  // Each of its queues, one a core, has a thread that waits for calls.
+  const int waiting =
+      static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, waiting);
+  grpc::ResourceQuota quota;
+  quota.SetMaxThreads(waiting + options.max_grpc_threads);
+  builder.SetResourceQuota(quota);
+  return absl::OkStatus();
+}
+
 absl::Status Serving::StartGrpc(const ServerOptions& options) {
   grpc::ServerBuilder builder;
   AddService(Serve(session_), options, builder);
   AddService(Serve(admin_), options, builder);
+  AddService(Serve(health_), options, builder);
+  if (options.reflection) {
+    AddService(Serve(reflection_), options, builder);
+    AddService(Serve(reflection_alpha_), options, builder);
+  }
+  TANDEM_RETURN_IF_ERROR(AddGrpcServices(options, builder));
   for (const Served& served : options.services) {
     AddService(served, options, builder);
   }
@@ -320,6 +405,7 @@ void Serving::Stop(absl::Time deadline) {
   door_->StopAccepting();
   if (listener_ != nullptr) listener_->Close();
   handed_in_.fd.Reset();
+  health_.Stop();
   grpc_->Shutdown(absl::ToChronoTime(deadline));
   pool_.Stop();
 }

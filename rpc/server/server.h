@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "rpc/server/access_policy.h"
 #include "rpc/socket/unix_listener.h"
+#include "rpc/wire/grpc/serve_grpc.h"
 #include "rpc/wire/method.h"
 
 namespace tandem::rpc {
@@ -36,6 +37,13 @@ struct ServerOptions {
   AccessPolicy access = AccessPolicy::SameUser();
   // What is served. The handlers must outlive the server.
   std::vector<Served> services = {};
+  // What else is served: services written for gRPC's own generated classes.
+  std::vector<ServedGrpc> grpc_services = {};
+  // Tells whoever may call what has no rule which services there are, and the
+  // .proto files linked into this program (grpc.reflection), so that grpcurl
+  // needs no files. Off: a library does not publish the schemas of the program
+  // that uses it. Our own programs turn it on (ProgramOptions).
+  bool reflection = false;
   // What Hello calls this program, such as "tandem-node 0.1.0".
   std::string name = {};
   // What Hello calls this run of it.
@@ -45,6 +53,9 @@ struct ServerOptions {
   // finds the queue full is answered kResourceExhausted.
   int workers = 8;
   int max_queued_calls = 1024;
+  // Threads for blocking handlers of grpc_services, which gRPC runs itself; a
+  // call that finds none is answered kResourceExhausted.
+  int max_grpc_threads = 256;
 
   // Limits. What goes beyond one is refused, counted and logged, and costs
   // nobody else (Admin.ServerStatus shows all of it).
@@ -80,9 +91,12 @@ struct ServerOptions {
 
 // Serves until stopped.
 //
-// Every server also answers Hello (tandem/rpc/v1/session.proto), for whoever
-// may connect, and Admin (admin.proto), for its own uid. Rules for these
-// services in ServerOptions::access change that.
+// Every server also answers Hello (tandem/rpc/v1/session.proto) and the
+// standard health check (grpc.health.v1), for whoever may connect, and Admin
+// (admin.proto), for its own uid. Rules for these services in
+// ServerOptions::access change that. Health is always there because it tells
+// nothing that a call would not: that calls are taken, or the server is
+// stopping.
 //
 // Lifecycle: Start() returns once clients can connect. The destructor stops as
 // Stop(absl::ZeroDuration()) does. A handler that has not ended a second after
@@ -94,7 +108,7 @@ class Server {
  public:
   // Errors: those of UnixListener::Listen or TakeHandedInSocket;
   // kInvalidArgument (address, options, a service twice, an access rule for
-  // what is not served); kInternal when gRPC
+  // what is not served, what ServeGrpc() cannot serve); kInternal when gRPC
   // does not keep what we rely on (CheckHandOver, tried out once per process).
   static absl::StatusOr<std::unique_ptr<Server>> Start(ServerOptions options);
 

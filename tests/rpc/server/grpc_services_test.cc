@@ -1,0 +1,271 @@
+// A server that serves what was written for gRPC's own generated classes beside
+// services of our own, tells its health, and reflects.
+
+#include <grpcpp/grpcpp.h>
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "grpc/health/v1/health.tandem.h"
+#include "grpc/reflection/v1/reflection.tandem.h"
+#include "grpc/reflection/v1alpha/reflection.tandem.h"
+#include "gtest/gtest.h"
+#include "kv/v1/store.grpc.pb.h"
+#include "rpc/client/channel.h"
+#include "rpc/client/stub_channel.h"
+#include "rpc/server/server.h"
+#include "rpc/testing/status_matchers.h"
+#include "rpc/testing/temp_dir.h"
+#include "tests/rpc/wire/probe_service.h"
+
+namespace tandem::rpc {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::IsOk;
+using testing::StatusIs;
+using tests::wire::Event;
+
+// rpc/README.md shows it.
+class LegacyStore final : public kv::v1::Store::Service {
+ public:
+  grpc::Status Get(grpc::ServerContext* context,
+                   const kv::v1::GetRequest* request,
+                   kv::v1::GetReply* reply) override {
+    const absl::StatusOr<Caller> caller = CallerOf(*context);
+    if (!caller.ok()) return {grpc::StatusCode::INTERNAL, "no caller"};
+    reply->set_value(absl::StrCat(request->key(), " of uid ", caller->uid));
+    if (request->key() == "late") {
+      began.Set();
+      may_end.Wait();
+    }
+    return grpc::Status::OK;
+  }
+  grpc::Status Put(grpc::ServerContext*, const kv::v1::PutRequest*,
+                   kv::v1::PutReply*) override {
+    return grpc::Status::OK;
+  }
+
+  Event began;
+  Event may_end;
+};
+
+class GrpcServicesTest : public ::testing::Test {
+ protected:
+  ServerOptions Options() {
+    return {.address = temp_.Address("s"),
+            .services = {Serve(probe_)},
+            .grpc_services = {ServeGrpc<kv::v1::Store>(store_)}};
+  }
+  void Start(ServerOptions options) {
+    auto server = Server::Start(std::move(options));
+    ASSERT_THAT(server, IsOk());
+    server_ = *std::move(server);
+    auto stubs = NewStubChannel(server_->address());
+    ASSERT_THAT(stubs, IsOk());
+    stub_ = kv::v1::Store::NewStub(*stubs);
+    channel_ = *Channel::Connect(server_->address());
+  }
+
+  grpc::Status Get(const std::string& key, std::string* value = nullptr) {
+    grpc::ClientContext context;
+    kv::v1::GetRequest request;
+    request.set_key(key);
+    kv::v1::GetReply reply;
+    const grpc::Status status = stub_->Get(&context, request, &reply);
+    if (value != nullptr) *value = reply.value();
+    return status;
+  }
+
+  absl::StatusOr<int> Health(const std::string& service) {
+    grpc::health::v1::HealthCheckRequest request;
+    request.set_service(service);
+    const auto reply = grpc::health::v1::HealthClient(*channel_).Check(request);
+    if (!reply.ok()) return reply.status();
+    return reply->status();
+  }
+
+  testing::TempDir temp_;
+  tests::wire::ProbeService probe_;
+  LegacyStore store_;
+  std::unique_ptr<Server> server_;
+  std::unique_ptr<kv::v1::Store::Stub> stub_;
+  std::unique_ptr<Channel> channel_;
+};
+
+TEST_F(GrpcServicesTest, AreServedBesideOurs) {
+  Start(Options());
+  std::string value;
+  EXPECT_TRUE(Get("colour", &value).ok());
+  EXPECT_EQ(value, absl::StrCat("colour of uid ", ::geteuid()));
+  EXPECT_THAT(tests::wire::ProbeClient(*channel_).Echo({}), IsOk());
+}
+
+TEST_F(GrpcServicesTest, AreBehindTheSamePolicy) {
+  ServerOptions options = Options();
+  ASSERT_THAT(options.access.AllowCall("kv.v1.Store/Get",
+                                       AllowList().AllowUid(::geteuid() + 1)),
+              IsOk());
+  Start(std::move(options));
+  const grpc::Status refused = Get("late");
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_THAT(refused.error_message(),
+              HasSubstr("the rule for kv.v1.Store/Get"));
+  grpc::ClientContext context;
+  kv::v1::PutReply reply;
+  EXPECT_TRUE(stub_->Put(&context, {}, &reply).ok());
+}
+
+TEST_F(GrpcServicesTest, AreServedOnce) {
+  ServerOptions options = Options();
+  options.grpc_services.push_back(options.grpc_services[0]);
+  EXPECT_THAT(Server::Start(options).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("kv.v1.Store is served twice")));
+}
+
+TEST_F(GrpcServicesTest, ThatCannotBeGuardedAreRefused) {
+  kv::v1::Store::AsyncService queue;
+  ServerOptions options = Options();
+  options.grpc_services = {ServeGrpc<kv::v1::Store>(queue)};
+  EXPECT_THAT(Server::Start(options).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("completion queue")));
+}
+
+TEST_F(GrpcServicesTest, TakeNoMoreThreadsThanAllowed) {
+  ServerOptions options = Options();
+  options.max_grpc_threads = 1;
+  Start(std::move(options));
+  std::thread late([this] { EXPECT_TRUE(Get("late").ok()); });
+  EXPECT_TRUE(store_.began.Wait());
+  EXPECT_EQ(Get("colour").error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  // Ours have threads of their own.
+  EXPECT_THAT(tests::wire::ProbeClient(*channel_).Echo({}), IsOk());
+  store_.may_end.Set();
+  late.join();
+}
+
+TEST_F(GrpcServicesTest, HealthIsToldOfWhatIsServed) {
+  Start(Options());
+  using Response = grpc::health::v1::HealthCheckResponse;
+  for (const char* service : {"", "kv.v1.Store", "tests.wire.Probe"}) {
+    EXPECT_THAT(Health(service), testing::IsOkAndHolds(Response::SERVING));
+  }
+  EXPECT_THAT(Health("kv.v1.Stare").status(),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("kv.v1.Stare")));
+}
+
+TEST_F(GrpcServicesTest, WhoWatchesHealthIsToldAndHoldsUpNoServerThatStops) {
+  Start(Options());
+  using Response = grpc::health::v1::HealthCheckResponse;
+  grpc::health::v1::HealthClient health(*channel_);
+  grpc::health::v1::HealthCheckRequest unknown;
+  unknown.set_service("kv.v1.Stare");
+  auto watch = health.Watch({});
+  auto watch_unknown = health.Watch(unknown);
+  Response response;
+  ASSERT_TRUE(watch.Read(&response));
+  EXPECT_EQ(response.status(), Response::SERVING);
+  ASSERT_TRUE(watch_unknown.Read(&response));
+  EXPECT_EQ(response.status(), Response::SERVICE_UNKNOWN);
+  // Without the notice it would take the hour.
+  EXPECT_TRUE(server_->Stop(absl::Hours(1)));
+  ASSERT_TRUE(watch.Read(&response));
+  EXPECT_EQ(response.status(), Response::NOT_SERVING);
+  EXPECT_FALSE(watch.Read(&response));
+  EXPECT_THAT(watch.status(),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("stopping")));
+  EXPECT_FALSE(watch_unknown.Read(&response));
+}
+
+TEST_F(GrpcServicesTest, HealthMayBeKeptFromClientsByARule) {
+  ServerOptions options = Options();
+  ASSERT_THAT(options.access.AllowCall("grpc.health.v1.Health",
+                                       AllowList().AllowUid(::geteuid() + 1)),
+              IsOk());
+  Start(std::move(options));
+  EXPECT_THAT(Health("").status(),
+              StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("rule")));
+}
+
+TEST_F(GrpcServicesTest, ReflectionIsOffUntilAskedFor) {
+  Start(Options());
+  auto info = grpc::reflection::v1::ServerReflectionClient(*channel_)
+                  .ServerReflectionInfo();
+  grpc::reflection::v1::ServerReflectionResponse response;
+  EXPECT_FALSE(info.Read(&response));
+  EXPECT_THAT(info.status(),
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("")));
+}
+
+// What grpcurl does not ask is asked here, of either version.
+template <typename Client, typename Request, typename Response>
+void TryReflection(Channel& channel) {
+  auto info = Client(channel).ServerReflectionInfo();
+  const auto ask = [&info](const Request& request) {
+    Response response;
+    EXPECT_THAT(info.Write(request), IsOk());
+    EXPECT_TRUE(info.Read(&response));
+    return response;
+  };
+  Request request;
+  request.set_list_services("*");
+  std::vector<std::string> names;
+  const Response list = ask(request);
+  for (const auto& service : list.list_services_response().service()) {
+    names.push_back(service.name());
+  }
+  EXPECT_THAT(names, ::testing::IsSupersetOf({"kv.v1.Store", "tests.wire.Probe",
+                                              "grpc.health.v1.Health",
+                                              "tandem.rpc.v1.Session",
+                                              "grpc.reflection.v1alpha."
+                                              "ServerReflection"}));
+
+  // With what it imports, each once: probe, options, descriptor.
+  request.set_file_by_filename("tests/rpc/wire/probe.proto");
+  EXPECT_EQ(
+      ask(request).file_descriptor_response().file_descriptor_proto_size(), 3);
+  request.set_file_containing_symbol("kv.v1.Store.Get");
+  EXPECT_GE(
+      ask(request).file_descriptor_response().file_descriptor_proto_size(), 1);
+  request.set_all_extension_numbers_of_type("google.protobuf.MethodOptions");
+  const auto numbers = ask(request).all_extension_numbers_response();
+  ASSERT_EQ(numbers.extension_number_size(), 1);
+  auto& extension = *request.mutable_file_containing_extension();
+  extension.set_containing_type("google.protobuf.MethodOptions");
+  extension.set_extension_number(numbers.extension_number(0));
+  EXPECT_GE(
+      ask(request).file_descriptor_response().file_descriptor_proto_size(), 1);
+  extension.set_extension_number(1);
+  EXPECT_EQ(ask(request).error_response().error_code(), 5);
+  request.set_file_by_filename("none.proto");
+  EXPECT_THAT(ask(request).error_response().error_message(),
+              HasSubstr("none.proto"));
+  EXPECT_EQ(ask({}).error_response().error_code(), 3);
+  info.WritesDone();
+  Response response;
+  EXPECT_FALSE(info.Read(&response));
+  EXPECT_THAT(info.status(), IsOk());
+}
+
+TEST_F(GrpcServicesTest, ReflectionTellsAllThatItsProtocolAsksFor) {
+  ServerOptions options = Options();
+  options.reflection = true;
+  Start(std::move(options));
+  TryReflection<grpc::reflection::v1::ServerReflectionClient,
+                grpc::reflection::v1::ServerReflectionRequest,
+                grpc::reflection::v1::ServerReflectionResponse>(*channel_);
+  TryReflection<grpc::reflection::v1alpha::ServerReflectionClient,
+                grpc::reflection::v1alpha::ServerReflectionRequest,
+                grpc::reflection::v1alpha::ServerReflectionResponse>(*channel_);
+}
+
+}  // namespace
+}  // namespace tandem::rpc
