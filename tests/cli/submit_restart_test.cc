@@ -142,7 +142,7 @@ TEST_F(SubmitRestartTest, OnlyLinesOfBrokenCallsAreGivenUpWithTheNode) {
     ASSERT_THAT(object["error"]["message"].get<std::string>(),
                 HasSubstr("may be committed: `tandem watch --from "));
   }
-  // Four calls of 500 lines may be on their way at once.
+  // One call at a time is on its way, of up to 2,000 lines.
   EXPECT_LE(given_up, 2000);
   EXPECT_EQ(outcome.status, given_up == 0 ? 0 : 1);
 }
