@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "rpc/base/status_macros.h"
 
 namespace tandem::node {
@@ -23,13 +24,15 @@ absl::StatusOr<bool> LineReader::Next(Line& line) {
     begin_ += size + (has_newline ? 1 : 0);
     if (has_newline) return true;
     TANDEM_ASSIGN_OR_RETURN(const bool has_more, Fill());
-    if (!has_more) return !line.text.empty() || line.is_cut;
+    if (has_more) continue;
+    // What came of a line before it was to stop is no line.
+    return at_end_ && (!line.text.empty() || line.is_cut);
   }
 }
 
 absl::StatusOr<bool> LineReader::Fill() {
   constexpr std::size_t kChunkBytes = 64 << 10;
-  if (at_end_) return false;
+  if (at_end_ || !WaitForInput()) return false;
   buffer_.resize(kChunkBytes);
   begin_ = 0;
   ssize_t got;
@@ -38,12 +41,20 @@ absl::StatusOr<bool> LineReader::Fill() {
   } while (got < 0 && errno == EINTR);
   if (got < 0) {
     buffer_.clear();
-    return absl::ErrnoToStatus(errno, "read");
+    return absl::ErrnoToStatus(errno, absl::StrCat("cannot read ", name_));
   }
   buffer_.resize(static_cast<std::size_t>(got));
   position_ += static_cast<std::uint64_t>(got);
   at_end_ = got == 0;
   return !at_end_;
+}
+
+bool LineReader::WaitForInput() const {
+  pollfd fds[] = {{.fd = stop_, .events = POLLIN, .revents = 0},
+                  {.fd = file_.get(), .events = POLLIN, .revents = 0}};
+  while (::poll(fds, 2, -1) < 0) {
+  }
+  return fds[0].revents == 0;
 }
 
 bool LineReader::WouldWait() const {

@@ -22,6 +22,7 @@
 #include "node/cli/line_reader.h"
 #include "node/cli/progress.h"
 #include "rpc/base/status_macros.h"
+#include "rpc/server/termination.h"
 
 namespace tandem::node {
 namespace {
@@ -108,17 +109,18 @@ class Tally {
 };
 
 struct Input {
+  std::string name;
   rpc::UniqueFd file;
   std::uint64_t bytes = 0;  // 0: not known.
 };
 
 absl::StatusOr<Input> OpenInput(const std::string& file) {
-  Input input;
+  Input input{.name = file == "-" ? "standard input" : file};
   input.file =
       rpc::UniqueFd(file == "-" ? ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
                                 : ::open(file.c_str(), O_RDONLY | O_CLOEXEC));
   if (!input.file.is_valid()) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("cannot read ", file));
+    return absl::ErrnoToStatus(errno, absl::StrCat("cannot read ", input.name));
   }
   struct stat found;
   if (::fstat(input.file.get(), &found) == 0 && S_ISREG(found.st_mode)) {
@@ -130,11 +132,13 @@ absl::StatusOr<Input> OpenInput(const std::string& file) {
 // Turns the lines of an input into transactions.
 class TransactionReader {
  public:
-  TransactionReader(Input input, bool is_hex, std::size_t max_bytes)
+  // Until `stop` is readable.
+  TransactionReader(Input input, bool is_hex, std::size_t max_bytes, int stop)
       : total_(input.bytes),
         is_hex_(is_hex),
         max_bytes_(max_bytes),
-        lines_(std::move(input.file), is_hex ? 2 * max_bytes : max_bytes) {}
+        lines_(std::move(input.file), std::move(input.name),
+               is_hex ? 2 * max_bytes : max_bytes, stop) {}
 
   // False at the end. A line that is no transaction has a status.
   absl::StatusOr<bool> Next(Submission& submission) {
@@ -203,10 +207,12 @@ class Report {
   Progress progress_;
 };
 
+// Until the end of the input or of the process: then what is not on its way is
+// not sent.
 absl::Status SubmitAll(TransactionReader& reader, BatchSender& sender,
-                       Report& report) {
+                       const rpc::Termination& termination, Report& report) {
   Submission submission;
-  for (bool has_line = true; has_line;) {
+  for (bool has_line = true; has_line && termination.signal() == 0;) {
     // Whoever writes the input may wait for an answer before the next line.
     if (reader.WouldWait() || sender.is_full()) {
       TANDEM_RETURN_IF_ERROR(report.Add(sender.Send()));
@@ -215,8 +221,10 @@ absl::Status SubmitAll(TransactionReader& reader, BatchSender& sender,
     TANDEM_ASSIGN_OR_RETURN(has_line, reader.Next(submission));
     if (has_line) sender.Add(std::move(submission));
   }
-  TANDEM_RETURN_IF_ERROR(report.Add(sender.Send()));
-  reader.Show(report.progress(), report.tally().answered());
+  if (termination.signal() == 0) {
+    TANDEM_RETURN_IF_ERROR(report.Add(sender.Send()));
+    reader.Show(report.progress(), report.tally().answered());
+  }
   return absl::OkStatus();
 }
 
@@ -225,6 +233,9 @@ constexpr char kMore[] =
     "reported and does not stop the rest; the exit status is 1 then. When the\n"
     "node or the application goes away meanwhile, lines wait for it until\n"
     "--timeout.\n\n"
+    "Ctrl-C or SIGTERM ends it after the lines that are on their way: it says\n"
+    "which line was the last and exits with 130 or 143. A second one ends it\n"
+    "at once.\n\n"
     "Example:\n"
     "  printf 'color=blue\\nsize=4\\n' | tandem submit\n"
     "  tandem submit --json --wait check transactions.txt";
@@ -263,8 +274,10 @@ absl::StatusOr<int> SubmitCommand::Run(Output& output) {
       {}, {.timeout = std::min(timeout, rpc::kDefaultCallTimeout)});
   if (!status.ok()) return node_.Explain(status.status());
 
+  TANDEM_ASSIGN_OR_RETURN(const auto termination, rpc::Termination::Create());
   TransactionReader reader(std::move(input), is_hex_,
-                           status->mempool().max_transaction_bytes());
+                           status->mempool().max_transaction_bytes(),
+                           termination->fd());
   Report report(output, is_json_);
   const auto show_wait = [&reader, &report](std::string_view whom) {
     reader.Show(report.progress(), report.tally().answered(),
@@ -274,11 +287,16 @@ absl::StatusOr<int> SubmitCommand::Run(Output& output) {
                               .timeout = timeout,
                               .first_height = status->height() + 1,
                               .on_wait = show_wait});
-  TANDEM_RETURN_IF_ERROR(SubmitAll(reader, sender, report));
+  TANDEM_RETURN_IF_ERROR(SubmitAll(reader, sender, *termination, report));
   report.progress().Clear();
   if (!is_json_) {
     TANDEM_RETURN_IF_ERROR(output.Line(
         report.tally().Text(wait_ == "check" ? "accepted" : "committed")));
+  }
+  if (const int signal = termination->signal(); signal != 0) {
+    absl::FPrintF(stderr, "interrupted after line %d\n",
+                  report.tally().answered());
+    return 128 + signal;
   }
   return report.tally().failed() == 0 ? 0 : 1;
 }

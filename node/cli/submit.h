@@ -13,7 +13,8 @@ namespace tandem::node {
 
 // Reads one transaction per line and hands each to the node. A line that is
 // refused is reported with its number and does not stop the rest; the exit
-// status is 1 then.
+// status is 1 then. SIGINT or SIGTERM ends it after the lines that are on their
+// way; the exit status is 128 and the signal then.
 class SubmitCommand final : public Command {
  public:
   explicit SubmitCommand(CLI::App& program);

@@ -1,18 +1,23 @@
 #include "node/cli/watch.h"
 
+#include <poll.h>
+#include <sys/eventfd.h>
+
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <limits>
 #include <memory>
+#include <thread>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "node/cli/hex.h"
 #include "node/cli/json.h"
 #include "rpc/base/status_macros.h"
+#include "rpc/base/unique_fd.h"
 
 namespace tandem::node {
 namespace {
@@ -22,10 +27,38 @@ constexpr absl::Duration kPause = absl::Milliseconds(100);
 
 constexpr char kMore[] =
     "Prints each block once, in order, over restarts of the node too; Ctrl-C\n"
-    "ends it. Without --from, it begins with the next block.\n\n"
+    "or SIGTERM ends it, with exit status 0. Without --from, it begins with "
+    "the\n"
+    "next block.\n\n"
     "Example:\n"
     "  tandem watch --from 1\n"
     "  tandem watch --json --count 3";
+
+// Cancels calls once the process is asked to end.
+class CancelAtEnd {
+ public:
+  // `over`: an eventfd. All outlive this.
+  CancelAtEnd(const rpc::Termination& termination, int over,
+              rpc::Cancellation& cancellation)
+      : over_(over), thread_([&termination, over, &cancellation] {
+          pollfd fds[] = {
+              {.fd = termination.fd(), .events = POLLIN, .revents = 0},
+              {.fd = over, .events = POLLIN, .revents = 0}};
+          while (::poll(fds, 2, -1) < 0) {
+          }
+          if (fds[0].revents != 0) cancellation.Cancel();
+        }) {}
+  ~CancelAtEnd() {
+    ::eventfd_write(over_, 1);
+    thread_.join();
+  }
+  CancelAtEnd(const CancelAtEnd&) = delete;
+  CancelAtEnd& operator=(const CancelAtEnd&) = delete;
+
+ private:
+  const int over_;
+  std::thread thread_;
+};
 
 std::string TimeOf(const v1::Block& block) {
   const auto& time = block.header().time();
@@ -82,8 +115,22 @@ WatchCommand::WatchCommand(CLI::App& program)
 }
 
 absl::StatusOr<int> WatchCommand::Run(Output& output) {
+  TANDEM_ASSIGN_OR_RETURN(const auto termination, rpc::Termination::Create());
+  const rpc::UniqueFd over(::eventfd(0, EFD_CLOEXEC));
+  if (!over.is_valid()) return absl::ErrnoToStatus(errno, "eventfd");
+  const CancelAtEnd cancel(*termination, over.get(), cancellation_);
   TANDEM_ASSIGN_OR_RETURN(auto channel, node_.Connect());
   v1::NodeClient client(*channel);
+  const absl::Status status = PrintAll(client, *termination, output);
+  // The end that was asked for.
+  if (termination->signal() != 0 && absl::IsCancelled(status)) return 0;
+  TANDEM_RETURN_IF_ERROR(status);
+  return 0;
+}
+
+absl::Status WatchCommand::PrintAll(v1::NodeClient& client,
+                                    const rpc::Termination& termination,
+                                    Output& output) {
   if (absl::Status begun = Begin(client); !begun.ok()) {
     return node_.Explain(begun);
   }
@@ -91,8 +138,7 @@ absl::StatusOr<int> WatchCommand::Run(Output& output) {
   while (true) {
     const std::uint64_t before = printed_;
     const absl::Status status = Follow(client, output);
-    if (status.ok()) return 0;
-    if (output.is_closed()) return status;
+    if (status.ok() || output.is_closed()) return status;
     if (!absl::IsUnavailable(status)) return node_.Explain(status);
     if (printed_ != before) is_away = false;
     if (!is_away) {
@@ -100,12 +146,13 @@ absl::StatusOr<int> WatchCommand::Run(Output& output) {
                     status.message());
     }
     is_away = true;
-    absl::SleepFor(kPause);
+    if (termination.Wait(kPause)) return absl::OkStatus();
   }
 }
 
 absl::Status WatchCommand::Begin(v1::NodeClient& client) {
-  TANDEM_ASSIGN_OR_RETURN(const v1::StatusReply status, client.Status({}));
+  TANDEM_ASSIGN_OR_RETURN(const v1::StatusReply status,
+                          client.Status({}, {.cancellation = &cancellation_}));
   chain_id_ = status.chain_id();
   next_ = from_.value_or(status.height() + 1);
   // A chain may begin at another height than 1.
@@ -127,11 +174,12 @@ absl::Status WatchCommand::CheckChain(const v1::StatusReply& status) {
 }
 
 absl::Status WatchCommand::Follow(v1::NodeClient& client, Output& output) {
-  TANDEM_ASSIGN_OR_RETURN(const v1::StatusReply status, client.Status({}));
+  TANDEM_ASSIGN_OR_RETURN(const v1::StatusReply status,
+                          client.Status({}, {.cancellation = &cancellation_}));
   TANDEM_RETURN_IF_ERROR(CheckChain(status));
   v1::SubscribeRequest request;
   request.set_from_height(next_);
-  auto blocks = client.Subscribe(request);
+  auto blocks = client.Subscribe(request, {.cancellation = &cancellation_});
   v1::CommittedBlock block;
   while (!IsDone()) {
     if (!blocks.Read(&block)) {

@@ -9,12 +9,15 @@
 
 #include "node/cli/command.h"
 #include "node/cli/node_option.h"
+#include "rpc/client/cancellation.h"
+#include "rpc/server/termination.h"
 #include "tandem/node/v1/node.tandem.h"
 
 namespace tandem::node {
 
 // Prints each block once and in order, over restarts of the node too. Ends when
-// told to, or when the node comes back with another chain.
+// told to (--count, SIGINT, SIGTERM), or when the node comes back with another
+// chain.
 class WatchCommand final : public Command {
  public:
   explicit WatchCommand(CLI::App& program);
@@ -22,6 +25,9 @@ class WatchCommand final : public Command {
   absl::StatusOr<int> Run(Output& output) override;
 
  private:
+  // Until the process is asked to end; then OK, or kCancelled.
+  absl::Status PrintAll(v1::NodeClient& client,
+                        const rpc::Termination& termination, Output& output);
   // Sets next_ from --from, or from the node's height.
   absl::Status Begin(v1::NodeClient& client);
   // Prints blocks from next_ on until the node goes away (kUnavailable) or
@@ -33,6 +39,7 @@ class WatchCommand final : public Command {
   bool IsDone() const { return count_ != 0 && printed_ == count_; }
 
   NodeOption node_;
+  rpc::Cancellation cancellation_;  // Of all calls.
   std::optional<std::int64_t> from_;
   std::uint64_t count_ = 0;
   bool is_json_ = false;

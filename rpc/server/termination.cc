@@ -17,10 +17,14 @@ namespace {
 // The one Termination's descriptor; -1 without one. Signals are the process's,
 // and their handler is given nothing else to find it by.
 std::atomic<int> g_event{-1};
+// The first signal that it noticed; 0 before.
+std::atomic<int> g_signal{0};
 static_assert(std::atomic<int>::is_always_lock_free);
 
-void Notice(int) {
+void Notice(int signal) {
   const int saved = errno;
+  int none = 0;
+  g_signal.compare_exchange_strong(none, signal);
   ::eventfd_write(g_event.load(), 1);
   errno = saved;
 }
@@ -47,6 +51,7 @@ absl::StatusOr<std::unique_ptr<Termination>> Termination::Create() {
     return absl::FailedPreconditionError(
         "another part of this process waits for SIGTERM already");
   }
+  g_signal = 0;
   return std::unique_ptr<Termination>(new Termination(std::move(event)));
 }
 
@@ -60,6 +65,8 @@ Termination::~Termination() {
   ::sigaction(SIGINT, &interrupt_, nullptr);
   g_event = -1;
 }
+
+int Termination::signal() const { return g_signal; }
 
 bool Termination::Wait(absl::Duration timeout) const {
   const absl::Time deadline = absl::Now() + timeout;

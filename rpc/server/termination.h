@@ -32,6 +32,9 @@ class Termination {
   // Waits for a signal, at most for `timeout`; true once there was one.
   bool Wait(absl::Duration timeout) const;
 
+  // The signal that came first; 0 while there was none.
+  int signal() const;
+
   // Becomes readable with the signal; for poll(2), not to be read from.
   int fd() const { return event_.get(); }
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -129,10 +130,62 @@ TEST_F(SubmitTest, ALineIsSentWhileTheNextIsNotWritten) {
   EXPECT_EQ(submit->Wait().status, 0);
 }
 
+TEST_F(SubmitTest, ASignalEndsTheWaitForALineWithASummary) {
+  for (const auto& [signal, status] :
+       {std::pair{SIGINT, 130}, std::pair{SIGTERM, 143}}) {
+    const std::string fifo = cli_.File(absl::StrCat("fifo", signal));
+    ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+    const auto submit = cli_.Start({"submit", "--json", fifo});
+    const int end = ::open(fifo.c_str(), O_WRONLY | O_CLOEXEC);
+    // The second is no line before its newline is there.
+    const std::string text = absl::StrCat("s", signal, "=1\npart=2");
+    ASSERT_EQ(::write(end, text.data(), text.size()), text.size());
+    EXPECT_TRUE(submit->WaitLines(1));
+    submit->Signal(signal);
+    const Outcome outcome = submit->Wait();
+    ::close(end);
+    EXPECT_EQ(outcome.status, status);
+    EXPECT_THAT(outcome.Objects(), SizeIs(1));
+    EXPECT_EQ(outcome.err, "interrupted after line 1\n");
+  }
+  EXPECT_EQ(cli_.Run({"query", "part"}).out, "\n");
+}
+
+TEST_F(SubmitTest, WhatASignalFindsOnItsWayIsAnswered) {
+  const std::string file = cli_.File("many");
+  std::ofstream lines(file);
+  for (int i = 1; i <= 200000; ++i) lines << "many" << i << "=1\n";
+  lines.close();
+  const auto submit = cli_.Start({"submit", "--json", file});
+  EXPECT_TRUE(submit->WaitLines(1));
+  submit->Signal(SIGINT);
+  const Outcome outcome = submit->Wait();
+  EXPECT_EQ(outcome.status, 130);
+  const auto objects = outcome.Objects();
+  ASSERT_FALSE(objects.empty());
+  ASSERT_LT(objects.size(), 200000);
+  for (const auto& object : objects) ASSERT_GT(object["height"], 0) << object;
+  EXPECT_EQ(outcome.err,
+            absl::StrCat("interrupted after line ", objects.size(), "\n"));
+  // Nothing was handed in that is not answered.
+  const std::string last = absl::StrCat("many", objects.size());
+  const std::string next = absl::StrCat("many", objects.size() + 1);
+  EXPECT_EQ(cli_.Run({"query", last, next}).out, "1\n\n");
+}
+
 TEST_F(SubmitTest, AFileThatIsNotThereIsNamed) {
   const Outcome outcome = cli_.Run({"submit", cli_.File("none")});
   EXPECT_EQ(outcome.status, 1);
   EXPECT_THAT(outcome.err, HasSubstr(cli_.File("none")));
+}
+
+TEST_F(SubmitTest, AnInputThatCannotBeReadIsNamed) {
+  const Outcome directory = cli_.Run({"submit", cli_.data()});
+  EXPECT_EQ(directory.status, 1);
+  EXPECT_THAT(directory.err, HasSubstr("cannot read " + cli_.data()));
+  const Outcome closed = cli_.RunBash("\"$0\" submit <&-");
+  EXPECT_EQ(closed.status, 1);
+  EXPECT_THAT(closed.err, HasSubstr("cannot read standard input"));
 }
 
 TEST_F(SubmitTest, TakesTheNodesAddress) {

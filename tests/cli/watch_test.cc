@@ -8,6 +8,8 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "tests/cli/cli.h"
 
 namespace tandem::node::testing {
@@ -87,6 +89,43 @@ TEST_F(WatchTest, ANodeThatComesBackWithAnotherChainIsAnError) {
   const Outcome outcome = watch->Wait();
   EXPECT_EQ(outcome.status, 1);
   EXPECT_THAT(outcome.err, HasSubstr("another chain"));
+}
+
+TEST_F(WatchTest, ASignalEndsItAfterWholeLines) {
+  for (const int signal : {SIGINT, SIGTERM}) {
+    const std::int64_t last = Commit();
+    const auto watch = cli_.Start({"watch", "--json", "--from", "1"});
+    EXPECT_TRUE(watch->WaitLines(static_cast<int>(last)));
+    watch->Signal(signal);
+    const Outcome outcome = watch->Wait();
+    EXPECT_EQ(outcome.status, 0);
+    EXPECT_EQ(outcome.err, "");
+    const auto objects = outcome.Objects();
+    ASSERT_THAT(objects, SizeIs(last));
+    EXPECT_EQ(objects.back()["height"], last);
+  }
+}
+
+TEST_F(WatchTest, ASignalEndsItWhileTheNodeSaysNothingOrIsAway) {
+  const auto watch = cli_.Start({"watch", "--from", "1"});
+  EXPECT_TRUE(watch->WaitLines(1));
+  const pid_t node = Cli::Ready(*up_)["node"]["pid"];
+  ::kill(node, SIGSTOP);
+  watch->Signal(SIGTERM);
+  EXPECT_EQ(watch->Wait().status, 0);
+  ::kill(node, SIGCONT);
+
+  const auto away = cli_.Start({"watch", "--json", "--from", "1"});
+  EXPECT_TRUE(away->WaitLines(1));
+  KillPair();
+  const absl::Time limit = absl::Now() + kLong;
+  while (away->err().empty() && absl::Now() < limit) {
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  away->Signal(SIGINT);
+  const Outcome outcome = away->Wait();
+  EXPECT_EQ(outcome.status, 0);
+  EXPECT_THAT(outcome.err, HasSubstr("waiting for the node"));
 }
 
 TEST_F(WatchTest, AReaderThatWentAwayEndsItQuietly) {

@@ -26,6 +26,7 @@ TEST(TerminationTest, WaitGivesUpWithoutASignal) {
   ASSERT_THAT(termination, IsOk());
   EXPECT_FALSE((*termination)->Wait(absl::ZeroDuration()));
   EXPECT_FALSE((*termination)->Wait(absl::Milliseconds(5)));
+  EXPECT_EQ((*termination)->signal(), 0);
 }
 
 TEST(TerminationTest, BothSignalsAreNoticedAndStayNoticed) {
@@ -37,7 +38,8 @@ TEST(TerminationTest, BothSignalsAreNoticedAndStayNoticed) {
                 const bool noticed =
                     (*termination)->Wait(absl::InfiniteDuration()) &&
                     (*termination)->Wait(absl::ZeroDuration()) &&
-                    ::poll(&event, 1, 0) == 1;
+                    ::poll(&event, 1, 0) == 1 &&
+                    (*termination)->signal() == signal;
                 return noticed ? 0 : 1;
               }),
               0);
