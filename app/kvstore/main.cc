@@ -14,6 +14,7 @@
 #include "app/abci_service.h"
 #include "app/kvstore/kv_store.h"
 #include "rpc/base/status_macros.h"
+#include "rpc/base/version.h"
 #include "rpc/server/notify.h"
 #include "rpc/server/program.h"
 #include "rpc/server/server.h"
@@ -37,6 +38,10 @@ constexpr char kFooter[] =
     "  tandem-node --app unix:/run/kv/app.sock ...\n"
     "  cometbft start --abci grpc --proxy_app unix:///run/kv/app.sock";
 
+std::string ProgramName() {
+  return absl::StrCat("tandem-kvstore ", std::string(rpc::FrameworkVersion()));
+}
+
 absl::Status Run(const rpc::ProgramOptions& program) {
   TANDEM_ASSIGN_OR_RETURN(rpc::ServerOptions options,
                           program.ReadServerOptions());
@@ -46,7 +51,7 @@ absl::Status Run(const rpc::ProgramOptions& program) {
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<KvStore> store, KvStore::Open(data));
   TANDEM_ASSIGN_OR_RETURN(const abci::ResponseInfo info, store->Info({}));
   AbciService service(*store);
-  options.name = "tandem-kvstore " TANDEM_VERSION;
+  options.name = ProgramName();
   options.max_message_bytes = kMaxMessage;
   options.services = {Serve(service)};
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<rpc::Server> server,
@@ -66,7 +71,7 @@ int Main(int argc, char** argv) {
   CLI::App program(
       "Serves a durable key-value store to a node (ABCI over gRPC).",
       "tandem-kvstore");
-  program.set_version_flag("--version", "tandem-kvstore " TANDEM_VERSION);
+  program.set_version_flag("--version", ProgramName());
   program.footer(kFooter);
   const rpc::ProgramOptions options(program, "app");
   return rpc::RunProgram(program, argc, argv,

@@ -136,8 +136,7 @@ DoctorCommand::DoctorCommand(CLI::App& program)
   app()
       .add_option("TARGET", target_,
                   "A socket, or a directory that servers listen in, such as "
-                  "that of `tandem up`")
-      ->envname("TANDEM_DATA")
+                  "that of `tandem up`; TANDEM_DATA is another default")
       ->capture_default_str()
       ->type_name("ADDR|DIR");
   app().add_flag("--json", is_json_, "Print an object per socket");

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "node/cli/command.h"
+#include "rpc/server/program.h"
 
 namespace tandem::node {
 
@@ -20,7 +21,7 @@ class DoctorCommand final : public Command {
   absl::StatusOr<int> Run(Output& output) override;
 
  private:
-  std::string target_ = "tandem-data";
+  std::string target_ = rpc::DefaultPairPath();
   bool is_json_ = false;
 };
 

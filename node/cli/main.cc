@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstdio>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -17,6 +18,10 @@
 #include "node/cli/up.h"
 #include "node/cli/watch.h"
 #include "rpc/base/standard_descriptors.h"
+#include "rpc/base/version.h"
+#include "rpc/server/protobuf_log.h"
+#include "spdlog/sinks/stdout_color_sinks.h"
+#include "spdlog/spdlog.h"
 
 namespace tandem::node {
 namespace {
@@ -40,12 +45,15 @@ int Run(Command& command) {
 
 int Main(int argc, char** argv) {
   if (!rpc::StandardDescriptors().ok()) return kFailed;
+  // Standard output is for answers alone.
+  spdlog::set_default_logger(spdlog::stderr_color_mt("tandem"));
+  rpc::LogProtobufBySpdlog();
   std::signal(SIGPIPE, SIG_IGN);  // Output sees that its reader is gone.
   CLI::App program(
       "Runs a pair of processes, an application and a node, and "
       "talks to nodes.");
   program.name("tandem");
-  program.set_version_flag("--version", TANDEM_VERSION);
+  program.set_version_flag("--version", std::string(rpc::FrameworkVersion()));
   program.require_subcommand(1);
   std::vector<std::unique_ptr<Command>> commands;
   commands.push_back(std::make_unique<UpCommand>(program));

@@ -13,6 +13,7 @@
 #include "rpc/base/file.h"
 #include "rpc/base/standard_descriptors.h"
 #include "rpc/base/status_macros.h"
+#include "rpc/server/protobuf_log.h"
 #include "rpc/socket/handed_in_socket.h"
 #include "rpc/socket/unix_address.h"
 #include "rpc/socket/unix_listener.h"
@@ -36,13 +37,13 @@ absl::StatusOr<mode_t> ParseMode(const std::string& text) {
 
 }  // namespace
 
-std::string PairDirectory() {
+std::string DefaultPairPath() {
   const char* named = std::getenv("TANDEM_DATA");
   return named != nullptr && *named != '\0' ? named : "tandem-data";
 }
 
 std::string PairAddress(std::string_view role) {
-  return absl::StrCat("unix:", PairDirectory(), "/run/", std::string(role),
+  return absl::StrCat("unix:", DefaultPairPath(), "/run/", std::string(role),
                       ".sock");
 }
 
@@ -83,7 +84,7 @@ absl::StatusOr<ServerOptions> ProgramOptions::ReadServerOptions() const {
   ServerOptions options;
   options.address = listen_;
   if (program_.count("--listen") == 0) {
-    TANDEM_RETURN_IF_ERROR(MakeDirectory(PairDirectory() + "/run"));
+    TANDEM_RETURN_IF_ERROR(MakeDirectory(DefaultPairPath() + "/run"));
     options.address = PairAddress(role_);
   }
   if (!IsHandedIn(options.address)) {
@@ -108,7 +109,7 @@ absl::StatusOr<ServerOptions> ProgramOptions::ReadServerOptions() const {
 }
 
 absl::StatusOr<std::string> ProgramOptions::ReadDataDirectory() const {
-  if (program_.count("--data") == 0) return PairDirectory() + "/" + role_;
+  if (program_.count("--data") == 0) return DefaultPairPath() + "/" + role_;
   if (!data_.empty()) return data_;
   return absl::InvalidArgumentError("--data: the directory has no name");
 }
@@ -121,6 +122,7 @@ int RunProgram(CLI::App& program, int argc, char** argv,
   ::mallopt(M_ARENA_MAX, static_cast<int>(std::max(
                              2U, std::thread::hardware_concurrency())));
   spdlog::set_default_logger(spdlog::stderr_color_mt(program.get_name()));
+  LogProtobufBySpdlog();
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

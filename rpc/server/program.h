@@ -19,7 +19,7 @@ namespace tandem::rpc {
 
 // Where a pair of programs keeps its sockets and data when nobody says where:
 // $TANDEM_DATA, else ./tandem-data.
-std::string PairDirectory();
+std::string DefaultPairPath();
 
 // The address of one of the pair there, such as "unix:DIR/run/app.sock" for the
 // role "app".
@@ -32,8 +32,8 @@ std::string PairAddress(std::string_view role);
 // Thread safety: thread-compatible.
 class ProgramOptions {
  public:
-  // `role` is the program's place in PairDirectory(): without options, "app"
-  // listens at PairAddress("app"), and its data is in PairDirectory()/app.
+  // `role` is the program's place in DefaultPairPath(): without options, "app"
+  // listens at PairAddress("app"), and its data is in DefaultPairPath()/app.
   ProgramOptions(CLI::App& program, std::string role);
   ProgramOptions(const ProgramOptions&) = delete;
   ProgramOptions& operator=(const ProgramOptions&) = delete;

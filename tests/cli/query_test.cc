@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <memory>
 
 #include "tests/cli/cli.h"
@@ -9,6 +10,7 @@ namespace tandem::node::testing {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::SizeIs;
 
 class QueryTest : public ::testing::Test {
@@ -30,6 +32,15 @@ TEST_F(QueryTest, AKeyThatDoesNotExistIsAnError) {
   EXPECT_EQ(outcome.status, 1);
   EXPECT_EQ(outcome.out, "blue\n\n4\n");
   EXPECT_THAT(outcome.err, HasSubstr("shape: no value at height"));
+}
+
+TEST_F(QueryTest, TextThatIsNotUtf8IsRefusedWithoutALineInAnyLog) {
+  const Outcome outcome =
+      cli_.RunBash("\"$0\" query --path $'\\xff' color; \"$0\" query size");
+  EXPECT_THAT(outcome.err, HasSubstr("Query"));
+  EXPECT_THAT(outcome.err, Not(HasSubstr("libprotobuf")));
+  up_->Signal(SIGTERM);
+  EXPECT_THAT(up_->Wait().err, Not(HasSubstr("protobuf")));
 }
 
 TEST_F(QueryTest, TakesAndPrintsHexadecimal) {
