@@ -19,6 +19,7 @@ source cmake/setup.sh
 build=build
 work=$build/demo   # This demo's own: made new by every run.
 tandem=$build/bin/tandem
+lone=50            # Transactions that are committed one by one.
 export TANDEM_DATA=$work/data
 up=                # The pid of `tandem up` while it runs.
 
@@ -60,7 +61,7 @@ cmake --build "$build" --target tandem tandem-kvstore tandem-node
 rm -rf "$work"
 mkdir -p "$work"
 dpkg-query -W -f '${db:Status-Status} ${Package}=${Version}\n' |
-  sed -n 's/^installed //p' | sed 's/:/%3a/' | sort -u >"$work/packages"
+  sed -n 's/^installed //p' | sed 's/:/%3a/g' | sort -u >"$work/packages"
 packages=$(wc -l <"$work/packages")
 cut -d= -f1 "$work/packages" >"$work/names"
 
@@ -78,13 +79,25 @@ took=$(($(milliseconds) - begin))
 committed=$(grep -cE '"code":0,.*"height":[1-9]' "$work/answers" || true)
 ((committed == packages)) || fail "$committed of $packages were committed"
 blocks=$(sed -E 's/.*"height":([0-9]+).*/\1/' "$work/answers" | sort -u | wc -l)
-latency() {  # latency PERCENT
-  sed -E 's/.*"milliseconds":([0-9.]+).*/\1/' "$work/answers" | sort -n |
+latency() {  # latency PERCENT: of the lone ones
+  sed -E 's/.*"milliseconds":([0-9.]+).*/\1/' "$work/alone" | sort -n |
     awk -v share="$1" '{ all[NR] = $1 }
       END { printf "%.1f", all[int((NR - 1) * share / 100) + 1] }'
 }
 
-say "reading some of them through the node"
+say "committing $lone more, each once the one before is committed"
+coproc submit { exec "$tandem" submit --json; }
+submit_pid=$submit_PID answers=${submit[0]} lines=${submit[1]}
+for ((i = 1; i <= lone; i++)); do
+  echo "alone-$i=$i" >&"$lines"
+  read -r answer <&"$answers" || fail "transaction $i was not answered"
+  echo "$answer"
+done >"$work/alone"
+exec {lines}>&-
+wait "$submit_pid" || fail "not all of them were committed: $(grep -v \
+  '"code":0,' "$work/alone" | head -n 3)"
+
+say "reading some of the packages through the node"
 for name in $(sed -n "1p;$((packages / 2))p;\$p" "$work/names") libc6; do
   value=$("$tandem" query "$name") || fail "the node does not know $name"
   grep -qxF "$name=$value" "$work/packages" || fail "$name is $value"
@@ -120,7 +133,7 @@ Every package is there, after both processes were killed.
   transactions       $committed
   blocks             $blocks
   transactions/s     $((committed * 1000 / (took > 0 ? took : 1)))
-  commit latency     p50 $(latency 50) ms, p99 $(latency 99) ms
+  commit latency     p50 $(latency 50) ms, p99 $(latency 99) ms (alone, one by one)
   app hash before    $(field app_hash "$before")
   app hash after     $(field app_hash "$after")
 END
