@@ -22,6 +22,15 @@ std::string HashOf(const Genesis& genesis) {
   return absl::BytesToHexString(genesis.hash);
 }
 
+// The genesis in the file at `path`, which holds `text`.
+absl::StatusOr<Genesis> ParseFile(const std::string& path,
+                                  const std::string& text) {
+  absl::StatusOr<Genesis> genesis = ParseGenesis(text);
+  if (genesis.ok()) return genesis;
+  return absl::Status(genesis.status().code(),
+                      absl::StrCat(path, ": ", genesis.status().message()));
+}
+
 // A new chain's genesis: of the file that the operator named, else of the
 // directory, else a new one. Saved in the directory.
 absl::StatusOr<Genesis> StartChain(const rpc::DataDirectory& directory,
@@ -29,23 +38,24 @@ absl::StatusOr<Genesis> StartChain(const rpc::DataDirectory& directory,
                                    const ValidatorKey& key) {
   const std::string own = directory.File(kGenesisFile);
   const bool named = !genesis_file.empty();
-  absl::StatusOr<std::string> text = rpc::ReadFile(named ? genesis_file : own);
-  if (text.ok() && !named) return ParseGenesis(*text);
+  const std::string& from = named ? genesis_file : own;
+  absl::StatusOr<std::string> text = rpc::ReadFile(from);
+  if (text.ok() && !named) return ParseFile(own, *text);
   if (!text.ok() && (named || !absl::IsNotFound(text.status()))) {
     return text.status();
   }
   if (!text.ok()) text = NewGenesis(key.public_key());
   // Only what can be read again is kept.
-  TANDEM_ASSIGN_OR_RETURN(Genesis genesis, ParseGenesis(*text));
+  TANDEM_ASSIGN_OR_RETURN(Genesis genesis, ParseFile(from, *text));
   TANDEM_RETURN_IF_ERROR(rpc::WriteFile(own, *text, 0644));
   return genesis;
 }
 
 // The genesis of the chain that the directory is marked with.
 absl::StatusOr<Genesis> ReadChain(const rpc::DataDirectory& directory) {
-  TANDEM_ASSIGN_OR_RETURN(const std::string text,
-                          rpc::ReadFile(directory.File(kGenesisFile)));
-  TANDEM_ASSIGN_OR_RETURN(Genesis genesis, ParseGenesis(text));
+  const std::string own = directory.File(kGenesisFile);
+  TANDEM_ASSIGN_OR_RETURN(const std::string text, rpc::ReadFile(own));
+  TANDEM_ASSIGN_OR_RETURN(Genesis genesis, ParseFile(own, text));
   if (HashOf(genesis) == directory.Fact(kGenesisHash)) return genesis;
   return directory.Refusal(absl::StrCat("has a changed ", kGenesisFile));
 }
@@ -54,7 +64,7 @@ absl::StatusOr<Genesis> ReadChain(const rpc::DataDirectory& directory) {
 absl::Status CheckGenesisFile(const rpc::DataDirectory& directory,
                               const std::string& genesis_file) {
   TANDEM_ASSIGN_OR_RETURN(const std::string text, rpc::ReadFile(genesis_file));
-  TANDEM_ASSIGN_OR_RETURN(const Genesis named, ParseGenesis(text));
+  TANDEM_ASSIGN_OR_RETURN(const Genesis named, ParseFile(genesis_file, text));
   if (HashOf(named) == directory.Fact(kGenesisHash)) return absl::OkStatus();
   return directory.Refusal(
       absl::StrCat("belongs to the chain \"", directory.Fact(kChainId),

@@ -106,6 +106,15 @@ void DeclareChain(CLI::App& program, Arguments& arguments) {
       ->check(CLI::PositiveNumber);
 }
 
+// What an operator can do about an application that is no peer of ours.
+absl::StatusOr<std::unique_ptr<rpc::Session>> Explained(
+    absl::StatusOr<std::unique_ptr<rpc::Session>> session) {
+  if (!absl::IsPermissionDenied(session.status())) return session;
+  return absl::PermissionDeniedError(absl::StrCat(
+      session.status().message(),
+      "; if the application is to run as another user, say --app-uid"));
+}
+
 // Serves until a signal, or until the node cannot go on: then its reason.
 absl::Status ServeUntilStopped(const Arguments& arguments,
                                const rpc::ProgramOptions& program,
@@ -136,7 +145,7 @@ absl::Status ServeUntilStopped(const Arguments& arguments,
       std::unique_ptr<Node> node,
       Node::Start({.dial =
                        [&channel](absl::Duration timeout) {
-                         return channel->OpenSession(timeout);
+                         return Explained(channel->OpenSession(timeout));
                        },
                    .app_address = app_address,
                    .mempool = arguments.mempool,

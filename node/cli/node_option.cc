@@ -1,8 +1,13 @@
 #include "node/cli/node_option.h"
 
+#include <unistd.h>
+
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "node/cli/pair_directory.h"
 #include "rpc/base/status_macros.h"
+#include "rpc/server/program.h"
+#include "rpc/socket/diagnosis.h"
 
 namespace tandem::node {
 namespace {
@@ -13,9 +18,10 @@ constexpr std::size_t kMaxMessage = 256 << 20;
 }  // namespace
 
 void AddDataOption(CLI::App& app, std::string& data) {
-  data = "tandem-data";
-  app.add_option("--data", data, "Data directory of `tandem up`")
-      ->envname("TANDEM_DATA")
+  data = rpc::DefaultPairPath();
+  app.add_option(
+         "--data", data,
+         "Data directory of `tandem up`; TANDEM_DATA is another default")
       ->capture_default_str()
       ->type_name("DIR");
 }
@@ -43,14 +49,32 @@ absl::StatusOr<std::unique_ptr<rpc::Channel>> NodeOption::Connect() {
 
 absl::Status NodeOption::Explain(const absl::Status& status) const {
   if (status.ok()) return status;
-  std::string advice;
-  if (absl::IsUnavailable(status)) {
-    advice = "; `tandem up` starts a pair";
-  } else if (absl::IsUnimplemented(status)) {
-    advice = "; is it a node? `tandem status` says what it is";
-  }
+  const bool is_named = absl::StrContains(status.message(), address_);
   return absl::Status(status.code(),
-                      absl::StrCat(address_, ": ", status.message(), advice));
+                      absl::StrCat(is_named ? "" : address_ + ": ",
+                                   status.message(), Advice(status.code())));
+}
+
+std::string NodeOption::Advice(absl::StatusCode code) const {
+  if (code == absl::StatusCode::kUnimplemented) {
+    return "; is it a node? `tandem status` says what it is";
+  }
+  if (code != absl::StatusCode::kUnavailable &&
+      code != absl::StatusCode::kPermissionDenied) {
+    return "";
+  }
+  const auto address = rpc::UnixAddress::Parse(address_);
+  if (!address.ok()) return "";
+  const rpc::Diagnosis found = rpc::Diagnose(*address);
+  if (code == absl::StatusCode::kUnavailable) {
+    return found.nobody_listens
+               ? "; `tandem up` starts a pair"
+               : absl::StrCat("; `tandem doctor ", address_, "` says more");
+  }
+  const uid_t expected = server_uid_.value_or(::geteuid());
+  if (!found.server_uid || *found.server_uid == expected) return "";
+  return absl::StrCat("; if it is to run as that user, say --server-uid ",
+                      *found.server_uid);
 }
 
 }  // namespace tandem::node

@@ -16,8 +16,8 @@
 
 namespace tandem::node {
 
-// Adds --data to a command: the data directory of `tandem up`, which is also
-// what TANDEM_DATA says, else ./tandem-data.
+// Adds --data to a command: the data directory of `tandem up`, by default
+// rpc::DefaultPairPath().
 void AddDataOption(CLI::App& app, std::string& data);
 
 // The options --node, --data and --server-uid.
@@ -43,6 +43,9 @@ class NodeOption {
   absl::Status Explain(const absl::Status& status) const;
 
  private:
+  // What to do about an error; may be empty.
+  std::string Advice(absl::StatusCode code) const;
+
   std::string address_;
   std::string data_;
   std::optional<uid_t> server_uid_;

@@ -87,7 +87,8 @@ class Tally {
     absl::StrAppend(&text, ", ", failed_, " failed");
     if (!latencies_.empty()) {
       std::sort(latencies_.begin(), latencies_.end());
-      absl::StrAppendFormat(&text, "; answered within %s (p50), %s (p99)",
+      absl::StrAppendFormat(&text,
+                            "; answered in batches, within %s (p50), %s (p99)",
                             At(0.50), At(0.99));
     }
     return text;
@@ -232,7 +233,8 @@ constexpr char kMore[] =
     "Each line is one transaction, without its newline. A line that fails is\n"
     "reported and does not stop the rest; the exit status is 1 then. When the\n"
     "node or the application goes away meanwhile, lines wait for it until\n"
-    "--timeout.\n\n"
+    "--timeout. Lines that are there together are handed in together, up to\n"
+    "2,000, and answered together: each with the time of them all.\n\n"
     "Ctrl-C or SIGTERM ends it after the lines that are on their way: it says\n"
     "which line was the last and exits with 130 or 143. A second one ends it\n"
     "at once.\n\n"

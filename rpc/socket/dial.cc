@@ -149,9 +149,11 @@ absl::StatusOr<UniqueFd> Dial(const UnixAddress& address, uid_t server_uid,
   TANDEM_ASSIGN_OR_RETURN(const PeerCredentials server,
                           PeerCredentialsOf(fd.get()));
   if (server.uid != server_uid) {
-    return absl::PermissionDeniedError(absl::StrCat(
-        "the server at ", address.path(), " runs as uid ", server.uid,
-        ", not as uid ", server_uid, ": nothing was sent to it"));
+    return absl::PermissionDeniedError(
+        absl::StrCat("the server at ", address.path(), " runs as uid ",
+                     server.uid, ", not as uid ", server_uid,
+                     ": nothing was sent to it (where that is meant, say so: "
+                     "ChannelOptions::server_uid)"));
   }
   if (allow_shared_directory.empty()) {
     TANDEM_RETURN_IF_ERROR(CheckPath(address, server_uid));

@@ -1,18 +1,28 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <fstream>
 #include <memory>
 #include <string>
+#include <thread>
 
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "rpc/base/unique_fd.h"
+#include "rpc/socket/dial.h"
 #include "tests/cli/cli.h"
 
 namespace tandem::node::testing {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
 
@@ -67,6 +77,68 @@ TEST(StatusTest, AStoppedPairIsNotThere) {
   const Outcome outcome = cli.Run({"status"});
   EXPECT_EQ(outcome.status, 1);
   EXPECT_THAT(outcome.err, HasSubstr("no pair runs in " + cli.data()));
+}
+
+TEST(StatusTest, AServerOfAnotherUserIsExplained) {
+  Cli cli;
+  const auto up = cli.Up();
+  const Outcome outcome = cli.Run({"status", "--server-uid", "54321"});
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.err,
+              AllOf(HasSubstr("not as uid 54321"),
+                    HasSubstr(absl::StrCat("say --server-uid ", ::geteuid()))));
+}
+
+// Binds a socket whose queue takes one connection.
+rpc::UniqueFd Listen(const std::string& path) {
+  rpc::UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  EXPECT_EQ(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address),
+                   sizeof(address)),
+            0);
+  EXPECT_EQ(::listen(fd.get(), 0), 0);
+  return fd;
+}
+
+TEST(StatusTest, OneIsToldToStartAPairOnlyWhereNobodyListens) {
+  Cli cli;
+  const std::string path = cli.File("kv.sock");
+  const std::string address = "unix:" + path;
+  const auto advice = AllOf(HasSubstr("`tandem doctor " + address + "`"),
+                            Not(HasSubstr("tandem up")));
+  const rpc::UniqueFd listening = Listen(path);
+  const auto queued = rpc::Dial(*rpc::UnixAddress::Parse(address), ::geteuid(),
+                                absl::InfinitePast());
+  ASSERT_TRUE(queued.ok()) << queued.status();
+  const Outcome full = cli.Run({"query", "--node", address, "key"});
+  EXPECT_EQ(full.status, 1);
+  EXPECT_THAT(full.err, AllOf(HasSubstr("its queue is full"), advice));
+
+  // As a server whose access policy does not let us in.
+  std::jthread server([&listening](std::stop_token stop) {
+    while (!stop.stop_requested()) {
+      pollfd next{.fd = listening.get(), .events = POLLIN, .revents = 0};
+      if (::poll(&next, 1, 10) != 1) continue;
+      rpc::UniqueFd(::accept4(listening.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    }
+  });
+  const Outcome refused = cli.Run({"query", "--node", address, "key"});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_THAT(refused.err, advice);
+}
+
+TEST(StatusTest, AnAddressIsNamedOnce) {
+  Cli cli;
+  const auto up = cli.Up();
+  const std::string app = Cli::Ready(*up)["app"]["address"];
+  const Outcome outcome = cli.Run({"query", "--node", app, "key"});
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("is it a node?"));
+  const std::size_t first = outcome.err.find(app);
+  ASSERT_NE(first, std::string::npos) << outcome.err;
+  EXPECT_EQ(outcome.err.find(app, first + 1), std::string::npos) << outcome.err;
 }
 
 TEST(HelpTest, EveryCommandShowsAnExample) {

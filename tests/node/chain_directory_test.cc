@@ -84,8 +84,9 @@ TEST_F(ChainDirectoryTest, AChangedGenesisIsRefused) {
 }
 
 TEST_F(ChainDirectoryTest, ABrokenGenesisLeavesNothingBehind) {
-  EXPECT_THAT(Open(Put("genesis.json", "{}")),
-              StatusIs(absl::StatusCode::kInvalidArgument));
+  const std::string broken = Put("genesis.json", "{}");
+  EXPECT_THAT(Open(broken), StatusIs(absl::StatusCode::kInvalidArgument,
+                                     HasSubstr(broken + ": genesis: ")));
   EXPECT_THAT(Open(Put("genesis.json", kGenesisFile)), IsOk());
 }
 

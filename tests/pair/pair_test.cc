@@ -156,6 +156,17 @@ TEST(PairTest, ANodeWaitsForAnAppThatIsNotThere) {
   EXPECT_THAT(pair.Commit("a=1"), IsOk());
 }
 
+TEST(PairTest, AnAppOfAnotherUserIsSaidToBeOne) {
+  Pair pair({"--app-uid", "54321"});
+  ASSERT_THAT(pair.app().Start(), IsOk());
+  ASSERT_THAT(pair.node().Start(), IsOk());
+  ASSERT_THAT(pair.Await(AppStatus::AWAY), IsOk());
+  const auto status = pair.Status();
+  ASSERT_THAT(status, IsOk());
+  EXPECT_THAT(status->app().reason(),
+              AllOf(HasSubstr("not as uid 54321"), HasSubstr("--app-uid")));
+}
+
 TEST(PairTest, AnAppThatLostItsDataIsGivenTheChainAgain) {
   Pair pair;
   ASSERT_THAT(pair.Start(), IsOk());
