@@ -367,8 +367,13 @@ void FrontDoor::LookAtServed() {
   next_look_ = now + period_;
   refusals_.Flush();
   for (auto& [id, served] : served_) {
-    served.connection->EndStalled(options_.write_timeout);
-    EndIfIdle(served, now);
+    if (served.is_shut) continue;
+    if (served.connection->EndStalled(options_.write_timeout)) {
+      EndIfIdle(served, now);
+    } else {
+      Shut(served, Refusal::kSlowReader,
+           "the client reads nothing (write_timeout)");
+    }
   }
 }
 
@@ -379,12 +384,15 @@ void FrontDoor::EndIfIdle(Served& served, absl::Time now) {
     served.idle_since = now;
     served.calls_before = calls;
   } else if (now - served.idle_since >= options_.idle_timeout) {
-    Refuse(Refusal::kIdle, connection.caller(),
-           "it had no call for longer than idle_timeout");
-    // Its end is an event, and once is enough.
-    served.idle_since = absl::InfiniteFuture();
-    ::shutdown(served.duplicate.get(), SHUT_RDWR);
+    Shut(served, Refusal::kIdle, "it had no call for longer than idle_timeout");
   }
+}
+
+// Its end is an event like that of others.
+void FrontDoor::Shut(Served& served, Refusal reason, std::string_view why) {
+  Refuse(reason, served.connection->caller(), why);
+  served.is_shut = true;
+  ::shutdown(served.duplicate.get(), SHUT_RDWR);
 }
 
 void FrontDoor::CloseWaiting() {

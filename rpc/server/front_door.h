@@ -38,7 +38,8 @@ struct FrontDoorOptions {
   // Without a call; then the connection is ended. A call that comes in just
   // then is lost with it.
   absl::Duration idle_timeout = absl::InfiniteDuration();
-  // For a client to take one message of an answer; then the call is ended.
+  // For a client to take one message of an answer; then the call is ended, and
+  // after as long again the connection.
   absl::Duration write_timeout = absl::Minutes(1);
   // What the requests in flight may take: of all, which may be null, and of one
   // uid.
@@ -118,6 +119,7 @@ class FrontDoor {
     // Since when it had no call when we looked, and how many before.
     absl::Time idle_since;
     std::uint64_t calls_before = 0;
+    bool is_shut = false;
   };
   // What one uid has.
   struct OfUid {
@@ -151,6 +153,7 @@ class FrontDoor {
   void CloseOverdue();
   void LookAtServed();
   void EndIfIdle(Served& served, absl::Time now);
+  void Shut(Served& served, Refusal reason, std::string_view why);
   void CloseWaiting();
   int NextWakeUpMillis() const;
   bool Watch(int fd, std::uint64_t id, std::uint32_t events);

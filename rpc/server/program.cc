@@ -35,6 +35,10 @@ absl::StatusOr<mode_t> ParseMode(const std::string& text) {
       "--mode: \"", text, "\" is not an octal number such as 0660"));
 }
 
+absl::Status About(const char* option, const absl::Status& status) {
+  return {status.code(), absl::StrCat(option, ": ", status.message())};
+}
+
 }  // namespace
 
 std::string DefaultPairPath() {
@@ -78,6 +82,25 @@ ProgramOptions::ProgramOptions(CLI::App& program, std::string role)
           "Listen even where others can replace the socket; REASON, why "
           "they are trusted, is logged")
       ->type_name("REASON");
+  // Each may be given several times, with one value each.
+  program
+      .add_option("--allow-user", users_,
+                  "User who may connect beside our own, and call what no "
+                  "--allow-call is for; --mode lets others at the socket file")
+      ->type_name("NAME|UID")
+      ->allow_extra_args(false);
+  program
+      .add_option("--allow-group", groups_,
+                  "Group whose members may connect, likewise")
+      ->type_name("NAME|GID")
+      ->allow_extra_args(false);
+  program
+      .add_option("--allow-call", rules_,
+                  "Who alone may call a service, or one method of it: "
+                  "kv.v1.Store/Put=user:alice,group:ops, or * for everybody "
+                  "who may connect")
+      ->type_name("SERVICE[/METHOD]=WHO,...")
+      ->allow_extra_args(false);
 }
 
 absl::StatusOr<ServerOptions> ProgramOptions::ReadServerOptions() const {
@@ -96,6 +119,7 @@ absl::StatusOr<ServerOptions> ProgramOptions::ReadServerOptions() const {
     options.permissions.mode = 0660;
     options.access.AllowGid(gid);
   }
+  TANDEM_RETURN_IF_ERROR(ReadAccess(options.access));
   options.allow_shared_directory = shared_;
   options.reflection = true;
   if (shared_.empty() && program_.count("--allow-shared-directory") > 0) {
@@ -106,6 +130,25 @@ absl::StatusOr<ServerOptions> ProgramOptions::ReadServerOptions() const {
     TANDEM_ASSIGN_OR_RETURN(options.permissions.mode, ParseMode(mode_));
   }
   return options;
+}
+
+absl::Status ProgramOptions::ReadAccess(AccessPolicy& access) const {
+  for (const std::string& user : users_) {
+    absl::StatusOr<AllowList> who = AllowList::Parse("user:" + user);
+    if (!who.ok()) return About("--allow-user", who.status());
+    access.Allow(*who);
+  }
+  for (const std::string& group : groups_) {
+    absl::StatusOr<AllowList> who = AllowList::Parse("group:" + group);
+    if (!who.ok()) return About("--allow-group", who.status());
+    access.Allow(*who);
+  }
+  for (const std::string& rule : rules_) {
+    if (absl::Status added = access.AddRule(rule); !added.ok()) {
+      return About("--allow-call", added);
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> ProgramOptions::ReadDataDirectory() const {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -39,14 +40,16 @@ class ProgramOptions {
   ProgramOptions& operator=(const ProgramOptions&) = delete;
 
   // Address, permissions and access; reflection is on. Makes the directory of
-  // the default address. Errors: kInvalidArgument (address, mode); kNotFound
-  // (group); what mkdir(2) says.
+  // the default address. Errors: kInvalidArgument (address, mode, rule);
+  // kNotFound (user, group); what mkdir(2) says.
   absl::StatusOr<ServerOptions> ReadServerOptions() const;
 
   // Errors: kInvalidArgument when it is said to be "".
   absl::StatusOr<std::string> ReadDataDirectory() const;
 
  private:
+  absl::Status ReadAccess(AccessPolicy& access) const;
+
   CLI::App& program_;
   const std::string role_;
   std::string listen_;
@@ -54,6 +57,9 @@ class ProgramOptions {
   std::string mode_;
   std::string group_;
   std::string shared_;
+  std::vector<std::string> users_;
+  std::vector<std::string> groups_;
+  std::vector<std::string> rules_;
 };
 
 // Opens /dev/null on standard descriptors that are closed, reads the command

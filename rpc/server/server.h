@@ -83,8 +83,9 @@ struct ServerOptions {
   // be such a client.
   absl::Duration idle_timeout = absl::InfiniteDuration();
   // How long a client may take for an answer, or for the next message of a
-  // stream, before its call is ended (kCancelled). Until then each stream has
-  // up to 256 KiB and a message waiting, and a handler that waits for room
+  // stream, before its call is ended (kCancelled); when it does not read even
+  // that, its connection is ended after as long again. Until then each stream
+  // has up to 256 KiB and a message waiting, and a handler that waits for room
   // (Writer::Write) has its thread.
   absl::Duration write_timeout = absl::Minutes(1);
 };

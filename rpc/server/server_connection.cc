@@ -18,30 +18,36 @@ void ServerConnection::BeginWriting(Writing& writing) {
   const std::int64_t now = NowNanos();
   MutexLock lock(mu_);
   writing.since_ = now;
-  writing.before_ = last_;
-  writing.after_ = nullptr;
-  (last_ == nullptr ? first_ : last_->after_) = &writing;
-  last_ = &writing;
+  writing.was_ended_ = false;
+  Append(writing);
 }
 
 void ServerConnection::EndWriting(Writing& writing) {
   MutexLock lock(mu_);
-  // EndStalled() may have taken it out.
-  if (writing.since_ == 0) return;
-  Unlink(writing);
+  if (writing.since_ != 0) Unlink(writing);
 }
 
-int ServerConnection::EndStalled(absl::Duration limit) {
-  const std::int64_t oldest = NowNanos() - absl::ToInt64Nanoseconds(limit);
-  int ended = 0;
+bool ServerConnection::EndStalled(absl::Duration limit) {
+  const std::int64_t now = NowNanos();
+  const std::int64_t oldest = now - absl::ToInt64Nanoseconds(limit);
   MutexLock lock(mu_);
   while (first_ != nullptr && first_->since_ < oldest) {
     Writing& writing = *first_;
+    if (writing.was_ended_) return false;
     Unlink(writing);
+    writing.since_ = now;
+    writing.was_ended_ = true;
+    Append(writing);
     writing.EndStalled();
-    ++ended;
   }
-  return ended;
+  return true;
+}
+
+void ServerConnection::Append(Writing& writing) {
+  writing.before_ = last_;
+  writing.after_ = nullptr;
+  (last_ == nullptr ? first_ : last_->after_) = &writing;
+  last_ = &writing;
 }
 
 void ServerConnection::Unlink(Writing& writing) {

@@ -38,7 +38,8 @@ class ServerConnection {
     friend class ServerConnection;
     Writing* before_ = nullptr;
     Writing* after_ = nullptr;
-    std::int64_t since_ = 0;
+    std::int64_t since_ = 0;  // 0: not in the list.
+    bool was_ended_ = false;
   };
 
   // `may_call_what_has_no_rule`: as the server's AccessPolicy says of `caller`.
@@ -83,9 +84,10 @@ class ServerConnection {
   // Between them, EndStalled() ends what takes too long.
   void BeginWriting(Writing& writing) ABSL_LOCKS_EXCLUDED(mu_);
   void EndWriting(Writing& writing) ABSL_LOCKS_EXCLUDED(mu_);
-  // Ends the calls whose writing has begun longer ago than `limit`, once each;
-  // returns how many.
-  int EndStalled(absl::Duration limit) ABSL_LOCKS_EXCLUDED(mu_);
+  // Ends the calls whose writing has begun longer ago than `limit`. False when
+  // one that was ended so is not written even after `limit` again: then the
+  // client reads nothing at all, and its connection must be ended.
+  bool EndStalled(absl::Duration limit) ABSL_LOCKS_EXCLUDED(mu_);
 
   int calls_in_flight() const { return calls_in_flight_.load(kRelaxed); }
   // Since the connection was made; messages of streams are in the bytes, and
@@ -98,6 +100,7 @@ class ServerConnection {
  private:
   static constexpr std::memory_order kRelaxed = std::memory_order_relaxed;
 
+  void Append(Writing& writing) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Unlink(Writing& writing) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Caller caller_;

@@ -28,6 +28,10 @@ class Event {
     tandem::rpc::MutexLock lock(mu_);
     return mu_.AwaitFor(absl::Seconds(30), [this] { return is_set_; });
   }
+  bool is_set() {
+    tandem::rpc::MutexLock lock(mu_);
+    return is_set_;
+  }
 
  private:
   tandem::rpc::Mutex mu_;

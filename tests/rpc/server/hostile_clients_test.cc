@@ -1,0 +1,301 @@
+// Clients that do it wrong, on purpose or because they were killed. Whatever
+// they do, others are served, nobody is taken for somebody else, and nothing is
+// left behind.
+
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "gtest/gtest.h"
+#include "rpc/client/channel.h"
+#include "rpc/server/server.h"
+#include "rpc/testing/status_matchers.h"
+#include "rpc/testing/temp_dir.h"
+#include "tandem/rpc/v1/admin.tandem.h"
+#include "tests/rpc/wire/probe_service.h"
+#include "tests/support/child.h"
+#include "tests/support/descriptors.h"
+#include "tests/support/eventually.h"
+#include "tests/support/raw_grpc.h"
+
+namespace tandem::rpc {
+namespace {
+
+using test::ConnectTo;
+using test::Eventually;
+using test::Say;
+using testing::IsOk;
+using tests::wire::Item;
+using tests::wire::ProbeClient;
+using tests::wire::ProbeHandler;
+
+constexpr char kEcho[] = "/tests.wire.Probe/Echo";
+constexpr char kHang[] = "/tests.wire.Probe/Hang";
+constexpr uid_t kFirstUid = 20000;
+constexpr int kUids = 50;
+
+bool IsLong() { return std::getenv("TANDEM_LONG_TESTS") != nullptr; }
+
+// Callers say who they are, and it knows better.
+class SkepticalService final : public ProbeHandler {
+ public:
+  absl::StatusOr<Item> Echo(Call& call, const Item& request) override {
+    ++calls;
+    if (call.caller().uid != request.number()) ++wrong_callers;
+    return request;
+  }
+  absl::StatusOr<Item> Hang(Call& call, const Item& request) override {
+    ++calls;
+    while (!call.is_cancelled()) absl::SleepFor(absl::Milliseconds(1));
+    if (call.caller().uid != request.number()) ++wrong_callers;
+    return request;
+  }
+
+  std::atomic<int> calls{0};
+  std::atomic<int> wrong_callers{0};
+};
+
+std::string MessageOf(uid_t uid) {
+  Item item;
+  item.set_number(uid);
+  return item.SerializeAsString();
+}
+
+class HostileClientsTest : public ::testing::Test {
+ protected:
+  void Start(ServerOptions options = {}) {
+    options.address = dir_.Address("s");
+    options.services = {Serve(service_)};
+    auto server = Server::Start(std::move(options));
+    ASSERT_THAT(server, IsOk());
+    server_ = *std::move(server);
+    channel_ = *Channel::Connect(dir_.Address("s"));
+    ASSERT_THAT(EchoAs(::geteuid()), IsOk());
+    descriptors_ = test::OpenDescriptors().size();
+  }
+  std::string path() const { return dir_.File("s"); }
+
+  absl::Status EchoAs(uid_t uid) {
+    Item request;
+    request.set_number(uid);
+    return ProbeClient(*channel_).Echo(request, {}).status();
+  }
+
+  // Our own connection is the only one, and has no call but the question.
+  bool IsAloneAgain() {
+    return Eventually([&] {
+      const auto status = v1::AdminClient(*channel_).ServerStatus({}, {});
+      return status.ok() && status->connections_size() == 1 &&
+             status->connections(0).calls_in_flight() == 1 &&
+             test::OpenDescriptors().size() <= descriptors_;
+    });
+  }
+
+  static bool IsClosed(const UniqueFd& fd) {
+    pollfd poll_fd{fd.get(), POLLIN, 0};
+    char byte;
+    return ::poll(&poll_fd, 1, 20000) == 1 &&
+           ::recv(fd.get(), &byte, 1, MSG_DONTWAIT) <= 0;
+  }
+
+  testing::TempDir dir_;
+  SkepticalService service_;
+  std::unique_ptr<Server> server_;
+  std::unique_ptr<Channel> channel_;
+  std::size_t descriptors_ = 0;
+};
+
+TEST_F(HostileClientsTest, GarbageAfterTheGreetingEndsThatConnectionAlone) {
+  Start();
+  std::mt19937 random(1);
+  for (int i = 0; i < 100; ++i) {
+    std::string garbage(random() % 300, '\0');
+    for (char& byte : garbage) byte = static_cast<char>(random());
+    const UniqueFd fd = ConnectTo(path());
+    Say(fd, test::Greeting() + garbage);
+  }
+  EXPECT_THAT(EchoAs(::geteuid()), IsOk());
+  EXPECT_TRUE(IsAloneAgain());
+}
+
+TEST_F(HostileClientsTest, AClientMayDieAtEveryByteOfACall) {
+  Start();
+  const std::string whole = test::Greeting() +
+                            test::UnaryCall(1, kEcho, MessageOf(::geteuid())) +
+                            test::UnaryCall(3, kHang, MessageOf(::geteuid()));
+  for (std::size_t length = 0; length <= whole.size(); ++length) {
+    for (const bool waits : {false, true}) {
+      const UniqueFd fd = ConnectTo(path());
+      Say(fd, std::string_view(whole).substr(0, length));
+      // Until gRPC has said its first words.
+      char byte;
+      if (waits && length >= 24) (void)::recv(fd.get(), &byte, 1, 0);
+    }
+  }
+  EXPECT_THAT(EchoAs(::geteuid()), IsOk());
+  EXPECT_TRUE(IsAloneAgain());
+  EXPECT_EQ(service_.wrong_callers, 0);
+  EXPECT_GT(service_.calls, 2);
+}
+
+TEST_F(HostileClientsTest, AFloodOfConnectionsLeavesNothingBehind) {
+  Start({.preface_timeout = absl::Milliseconds(200)});
+  std::vector<std::thread> flood;
+  for (int i = 0; i < 4; ++i) {
+    flood.emplace_back([&, i] {
+      for (int n = 0; n < 1000; ++n) {
+        const UniqueFd fd = ConnectTo(path());
+        if (i == 0) Say(fd, "PRI * HT");
+        if (i == 1) Say(fd, test::Greeting());
+      }
+    });
+  }
+  for (int i = 0; i < 20; ++i) EXPECT_THAT(EchoAs(::geteuid()), IsOk());
+  for (std::thread& thread : flood) thread.join();
+  EXPECT_TRUE(IsAloneAgain());
+}
+
+TEST_F(HostileClientsTest, TheSilentAreClosedOnAndOthersDoNotNotice) {
+  Start({.preface_timeout = absl::Milliseconds(100)});
+  const UniqueFd silent = ConnectTo(path());
+  const UniqueFd half = ConnectTo(path());
+  Say(half, test::Greeting().substr(0, 12));
+  const UniqueFd garbage = ConnectTo(path());
+  Say(garbage, "\x16\x03\x01");
+  EXPECT_THAT(EchoAs(::geteuid()), IsOk());
+  EXPECT_TRUE(IsClosed(silent));
+  EXPECT_TRUE(IsClosed(half));
+  EXPECT_TRUE(IsClosed(garbage));
+}
+
+TEST_F(HostileClientsTest, StopEndsInTimeWhateverClientsDo) {
+  Start({.preface_timeout = absl::Hours(1)});
+  std::vector<UniqueFd> clients;
+  const std::string call =
+      test::Greeting() + test::UnaryCall(1, kHang, MessageOf(::geteuid()));
+  for (std::size_t i = 0; i < 40; ++i) {
+    clients.push_back(ConnectTo(path()));
+    Say(clients.back(), std::string_view(call).substr(0, call.size() * i / 39));
+  }
+  ASSERT_TRUE(Eventually([&] { return service_.calls >= 2; }));
+  EXPECT_TRUE(server_->Stop(absl::Milliseconds(50)));
+  for (const UniqueFd& client : clients) {
+    // What was sent in answer comes before the end.
+    char bytes[4096];
+    while (::recv(client.get(), bytes, sizeof(bytes), 0) > 0) {
+    }
+  }
+}
+
+// 200 clients wait for a server that has room for a few: it serves those that
+// it has, refuses the others, and once they have left has room again. The
+// server is a process of its own, since the limit is for both sides of this
+// one.
+TEST_F(HostileClientsTest, AtTheDescriptorLimitItServesWhomItHasAndRecovers) {
+  if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
+  test::Pipe ready;
+  test::Child server([&] {
+    auto started = Server::Start({.address = dir_.Address("s"),
+                                  .services = {Serve(service_)},
+                                  .preface_timeout = absl::Hours(1)});
+    if (!started.ok()) return 1;
+    const rlim_t used = test::OpenDescriptors().size();
+    const rlimit few{used + 32 + 20, used + 32 + 20};
+    if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 2;
+    ready.Write('1');
+    ::pause();
+    return 0;
+  });
+  ASSERT_EQ(ready.Read(), '1');
+  channel_ = *Channel::Connect(dir_.Address("s"));
+  ASSERT_THAT(EchoAs(::geteuid()), IsOk());
+  const auto status = [&] {
+    const auto reply = v1::AdminClient(*channel_).ServerStatus({}, {});
+    EXPECT_THAT(reply, IsOk());
+    return reply.ok() ? *reply : v1::ServerStatusReply();
+  };
+  const auto used = [&] {
+    const v1::ServerStatusReply reply = status();
+    for (const auto& limit : reply.limits()) {
+      if (limit.name() == "descriptors") return limit.used();
+    }
+    return std::uint64_t{0};
+  };
+  const std::uint64_t before = used();
+  std::vector<UniqueFd> clients;
+  for (int i = 0; i < 200; ++i) clients.push_back(ConnectTo(path()));
+  ASSERT_TRUE(
+      Eventually([&] { return status().accepted_connections() > 200; }));
+  const v1::ServerStatusReply full = status();
+  std::uint64_t refused = 0;
+  for (const auto& refusal : full.refusals()) {
+    if (refusal.reason() == "out-of-descriptors") refused = refusal.count();
+  }
+  EXPECT_GT(refused, 150u);
+  EXPECT_LT(refused, 200u) << "some have room";
+  EXPECT_THAT(EchoAs(::geteuid()), IsOk()) << "whom it has, it serves";
+  clients.clear();
+  EXPECT_TRUE(Eventually([&] { return used() <= before; }));
+  const auto late = Channel::Connect(dir_.Address("s"));
+  EXPECT_THAT((*late)->WaitForConnected(absl::Seconds(20)), IsOk());
+}
+
+// Many users, who leave in the middle of calls, so that descriptor numbers are
+// given away again and again. Nobody's call counts as another's.
+TEST_F(HostileClientsTest, NoCallIsAttributedToTheWrongCaller) {
+  if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 0711), 0);
+  const int rounds = IsLong() ? 2000 : 60;
+  test::Pipe go;
+  std::vector<std::unique_ptr<test::Child>> users;
+  for (int i = 0; i < kUids; ++i) {
+    users.push_back(std::make_unique<test::Child>([&, i] {
+      const uid_t uid = kFirstUid + i;
+      go.WaitClosed();
+      if (!test::Become(uid)) return 1;
+      std::mt19937 random(uid);
+      for (int round = 0; round < rounds; ++round) {
+        const UniqueFd fd = ConnectTo(path());
+        if (!fd.is_valid()) return 2;
+        const std::string calls = test::Greeting() +
+                                  test::UnaryCall(1, kEcho, MessageOf(uid)) +
+                                  test::UnaryCall(3, kHang, MessageOf(uid)) +
+                                  test::UnaryCall(5, kEcho, MessageOf(uid));
+        Say(fd, calls);
+        // Some stay for the server's first words, none until the end.
+        char bytes[64];
+        if (random() % 2 == 0) (void)::recv(fd.get(), bytes, sizeof(bytes), 0);
+      }
+      return 0;
+    }));
+  }
+  AccessPolicy access = AccessPolicy::SameUser();
+  for (int i = 0; i < kUids; ++i) access.AllowUid(kFirstUid + i);
+  Start({.permissions = {.mode = 0666}, .access = access, .workers = 4});
+  go.Close();
+  for (const auto& user : users) EXPECT_EQ(user->Wait(), 0);
+  EXPECT_EQ(service_.wrong_callers, 0);
+  EXPECT_GT(service_.calls, kUids * rounds / 10) << "few came to call";
+  const auto status = v1::AdminClient(*channel_).ServerStatus({}, {});
+  ASSERT_THAT(status, IsOk());
+  RecordProperty("connections", std::to_string(status->accepted_connections()));
+  RecordProperty("calls", std::to_string(service_.calls));
+  EXPECT_GE(status->accepted_connections(),
+            static_cast<std::uint64_t>(kUids) * rounds);
+  EXPECT_TRUE(IsAloneAgain());
+}
+
+}  // namespace
+}  // namespace tandem::rpc

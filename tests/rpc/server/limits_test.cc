@@ -1,0 +1,390 @@
+// What one client may do to a server: the policy and the limits, over gRPC.
+
+#include <sched.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "rpc/client/cancellation.h"
+#include "rpc/client/channel.h"
+#include "rpc/client/session.h"
+#include "rpc/server/server.h"
+#include "rpc/testing/status_matchers.h"
+#include "rpc/testing/temp_dir.h"
+#include "tandem/rpc/v1/admin.tandem.h"
+#include "tandem/rpc/v1/session.tandem.h"
+#include "tests/rpc/wire/probe_service.h"
+#include "tests/support/child.h"
+#include "tests/support/eventually.h"
+#include "tests/support/raw_grpc.h"
+
+namespace tandem::rpc {
+namespace {
+
+using absl::StatusCode;
+using test::Eventually;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using testing::IsOk;
+using testing::StatusIs;
+using tests::wire::Item;
+using tests::wire::ProbeClient;
+using tests::wire::ProbeService;
+
+constexpr uid_t kGuest = test::kForeignUid;
+
+Item ItemOf(std::size_t bytes) {
+  Item item;
+  item.mutable_data()->assign(bytes, 'x');
+  return item;
+}
+
+class LimitsTest : public ::testing::Test {
+ protected:
+  void Start(ServerOptions options = {}) {
+    options.address = dir_.Address("s");
+    options.services = {Serve(probe_)};
+    auto server = Server::Start(std::move(options));
+    ASSERT_THAT(server, IsOk());
+    server_ = *std::move(server);
+    channel_ = *Channel::Connect(dir_.Address("s"));
+    ASSERT_THAT(v1::SessionClient(*channel_).Hello({}, {}), IsOk());
+  }
+
+  absl::Status Echo() { return ProbeClient(*channel_).Echo({}, {}).status(); }
+
+  v1::ServerStatusReply Status() {
+    auto status = v1::AdminClient(*channel_).ServerStatus({}, {});
+    EXPECT_THAT(status, IsOk());
+    return *std::move(status);
+  }
+  std::uint64_t Refusals(std::string_view reason) {
+    const v1::ServerStatusReply status = Status();
+    for (const auto& refusal : status.refusals()) {
+      if (refusal.reason() == reason) return refusal.count();
+    }
+    ADD_FAILURE() << "no such reason: " << reason;
+    return 0;
+  }
+  v1::LimitStatus Limit(std::string_view name) {
+    const v1::ServerStatusReply status = Status();
+    for (const auto& limit : status.limits()) {
+      if (limit.name() == name) return limit;
+    }
+    ADD_FAILURE() << "no such limit: " << name;
+    return {};
+  }
+
+  // As another user. `body` returns 0 when all was as it should be. To be made
+  // before the server.
+  template <typename Body>
+  std::unique_ptr<test::Child> Guest(Body body) {
+    EXPECT_EQ(::chmod(dir_.path().c_str(), 0711), 0);
+    return std::make_unique<test::Child>([this, body] {
+      go_.WaitClosed();
+      if (!test::Become(kGuest)) return 99;
+      const auto channel =
+          Channel::Connect(dir_.Address("s"), {.server_uid = 0});
+      return body(**channel);
+    });
+  }
+
+  testing::TempDir dir_;
+  test::Pipe go_;
+  ProbeService probe_;
+  std::unique_ptr<Server> server_;
+  std::unique_ptr<Channel> channel_;
+};
+
+// Who may call what.
+
+TEST_F(LimitsTest, ACallThatARuleForbidsIsRefusedAndNamesTheRule) {
+  if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
+  const auto guest = Guest([](Channel& channel) {
+    ProbeClient probe(channel);
+    if (!probe.EchoInline({}, {}).ok()) return 1;
+    const absl::Status denied = probe.Echo({}, {}).status();
+    if (!absl::IsPermissionDenied(denied)) return 2;
+    if (denied.message().find("uid 54321 may not call tests.wire.Probe/Echo: "
+                              "the rule for tests.wire.Probe allows uid 0") ==
+        absl::string_view::npos) {
+      return 3;
+    }
+    // A stream, too.
+    auto stream = probe.Count({}, {});
+    Item item;
+    if (stream.Read(&item)) return 4;
+    return absl::IsPermissionDenied(stream.status()) ? 0 : 5;
+  });
+  AccessPolicy access = AccessPolicy::SameUser();
+  ASSERT_THAT(access.AddRule("tests.wire.Probe/EchoInline=user:54321"), IsOk());
+  ASSERT_THAT(access.AddRule("tests.wire.Probe=user:0"), IsOk());
+  Start({.permissions = {.mode = 0666}, .access = access});
+  go_.Close();
+  EXPECT_EQ(guest->Wait(), 0);
+  EXPECT_EQ(probe_.calls, 0);
+  EXPECT_EQ(Refusals("not-allowed-to-call"), 2u);
+  EXPECT_THAT(Echo(), IsOk());
+  EXPECT_THAT(ProbeClient(*channel_).EchoInline({}, {}),
+              StatusIs(StatusCode::kPermissionDenied))
+      << "the rule does not name us";
+}
+
+TEST_F(LimitsTest, WhomARuleNamesMayCallNothingElse) {
+  if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
+  const auto guest = Guest([](Channel& channel) {
+    ProbeClient probe(channel);
+    if (!probe.EchoInline({}, {}).ok()) return 1;
+    if (!absl::IsPermissionDenied(probe.Echo({}, {}).status())) return 2;
+    if (!v1::SessionClient(channel).Hello({}, {}).ok()) return 3;
+    return 0;
+  });
+  AccessPolicy access = AccessPolicy::SameUser();
+  ASSERT_THAT(access.AddRule("tests.wire.Probe/EchoInline=user:54321"), IsOk());
+  Start({.permissions = {.mode = 0666}, .access = access});
+  go_.Close();
+  EXPECT_EQ(guest->Wait(), 0);
+}
+
+TEST_F(LimitsTest, AdminIsForTheServersOwnUidUnlessARuleSaysOtherwise) {
+  if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
+  const auto guest = Guest([](Channel& channel) {
+    return static_cast<int>(
+        v1::AdminClient(channel).ServerStatus({}, {}).status().code());
+  });
+  Start({.permissions = {.mode = 0666},
+         .access = AccessPolicy::SameUser().AllowUid(kGuest)});
+  go_.Close();
+  EXPECT_EQ(guest->Wait(), static_cast<int>(StatusCode::kPermissionDenied));
+  EXPECT_EQ(Status().pid(), ::getpid());
+}
+
+TEST_F(LimitsTest, ARuleOpensAdminToOthers) {
+  if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
+  const auto guest = Guest([](Channel& channel) {
+    return static_cast<int>(
+        v1::AdminClient(channel).ServerStatus({}, {}).status().code());
+  });
+  AccessPolicy access = AccessPolicy::SameUser();
+  ASSERT_THAT(access.AddRule("tandem.rpc.v1.Admin=user:54321,user:0"), IsOk());
+  Start({.permissions = {.mode = 0666}, .access = access});
+  go_.Close();
+  EXPECT_EQ(guest->Wait(), 0);
+}
+
+TEST_F(LimitsTest, ARuleForWhatIsNotServedIsRefusedAtStart) {
+  for (const char* rule :
+       {"tests.wire.Prob=user:0", "tests.wire.Probe/Ech=*"}) {
+    AccessPolicy access = AccessPolicy::SameUser();
+    ASSERT_THAT(access.AddRule(rule), IsOk());
+    EXPECT_THAT(Server::Start({.address = dir_.Address("s"),
+                               .access = access,
+                               .services = {Serve(probe_)}}),
+                StatusIs(StatusCode::kInvalidArgument,
+                         HasSubstr("which this server does not have")));
+  }
+}
+
+// 0 when a server in a user namespace that has no number for `kGuest` treats it
+// as nobody. `policy` is the server's.
+int ServeInNamespace(const std::string& address, const AccessPolicy& policy,
+                     ProbeService& probe, test::Pipe& ready, test::Pipe& done) {
+  if (::unshare(CLONE_NEWUSER) != 0) return 77;
+  std::ofstream("/proc/self/setgroups") << "deny";
+  std::ofstream("/proc/self/uid_map") << "0 0 1";
+  std::ofstream("/proc/self/gid_map") << "0 0 1";
+  if (::geteuid() != 0) return 77;
+  auto server = Server::Start({.address = address,
+                               .permissions = {.mode = 0666},
+                               .access = policy,
+                               .services = {Serve(probe)}});
+  if (!server.ok()) return 1;
+  ready.Write('1');
+  done.WaitClosed();
+  return 0;
+}
+
+TEST_F(LimitsTest, AnUnmappedUidIsNotTheUserWhoseNumberItShows) {
+  if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 0711), 0);
+  for (const bool everybody : {false, true}) {
+    test::Pipe ready;
+    test::Pipe done;
+    test::Child server([&] {
+      AccessPolicy policy = AccessPolicy().AllowUid(65534).AllowGid(65534);
+      if (everybody) policy.Allow(AllowList::Everybody());
+      return ServeInNamespace(dir_.Address("s"), policy, probe_, ready, done);
+    });
+    if (ready.Read() != '1') {
+      ASSERT_EQ(server.Wait(), 77);
+      GTEST_SKIP() << "NOT TESTED: this machine allows no user namespaces";
+    }
+    // 1: not let in. 2: let in, and shown as unmapped.
+    const int result = test::RunAs(kGuest, [&] {
+      const auto channel =
+          Channel::Connect(dir_.Address("s"), {.server_uid = 0});
+      const auto hello = v1::SessionClient(**channel).Hello({}, {});
+      if (!hello.ok()) return 1;
+      return hello->caller().is_unmapped() && hello->caller().uid() == 65534
+                 ? 2
+                 : 3;
+    });
+    EXPECT_EQ(result, everybody ? 2 : 1);
+    done.Close();
+    EXPECT_EQ(server.Wait(), 0);
+  }
+}
+
+// Limits.
+
+TEST_F(LimitsTest, CallsBeyondTheLimitOfAConnectionAreRefusedAndNameIt) {
+  Start({.max_calls_per_connection = 3});
+  // Another connection, which is free to call.
+  const auto other = Channel::Connect(dir_.Address("s"));
+  const auto in_flight = [&] {
+    const auto status = v1::AdminClient(**other).ServerStatus({}, {});
+    return status.ok() ? status->connections(0).calls_in_flight() : 99;
+  };
+  // A call is in flight until its answer is written.
+  ASSERT_TRUE(Eventually([&] { return in_flight() == 0; }));
+  Cancellation cancellation;
+  for (int i = 0; i < 3; ++i) {
+    ProbeClient(*channel_).HangLater({}, {.cancellation = &cancellation},
+                                     [](const absl::StatusOr<Item>&) {});
+  }
+  ASSERT_TRUE(Eventually([&] { return in_flight() == 3; }));
+  EXPECT_THAT(Echo(), StatusIs(StatusCode::kResourceExhausted,
+                               HasSubstr("max_calls_per_connection")));
+  cancellation.Cancel();
+  EXPECT_TRUE(Eventually([&] { return Echo().ok(); }));
+  EXPECT_GE(Refusals("too-many-calls"), 1u);
+  EXPECT_EQ(Limit("max_calls_per_connection").limit(), 3u);
+}
+
+TEST_F(LimitsTest, RequestsBeyondTheMemoryAreRefusedUntilOthersHaveEnded) {
+  Start({.max_message_bytes = 1 << 20,
+         .max_request_memory = 2 << 20,
+         .max_request_memory_per_uid = 1 << 20});
+  Cancellation cancellation;
+  ProbeClient(*channel_).HangLater(ItemOf(700'000),
+                                   {.cancellation = &cancellation},
+                                   [](const absl::StatusOr<Item>&) {});
+  ASSERT_TRUE(probe_.began.Wait());
+  EXPECT_GE(Limit("max_request_memory").used(), 700'000u);
+  EXPECT_GE(Limit("max_request_memory_per_uid").used(), 700'000u);
+  EXPECT_THAT(ProbeClient(*channel_).Echo(ItemOf(700'000), {}),
+              StatusIs(StatusCode::kResourceExhausted,
+                       HasSubstr("max_request_memory_per_uid")));
+  EXPECT_THAT(Echo(), IsOk()) << "little is not counted";
+  EXPECT_EQ(Refusals("out-of-request-memory"), 1u);
+  cancellation.Cancel();
+  EXPECT_TRUE(Eventually(
+      [&] { return ProbeClient(*channel_).Echo(ItemOf(700'000), {}).ok(); }));
+  EXPECT_TRUE(
+      Eventually([&] { return Limit("max_request_memory").used() == 0; }));
+}
+
+TEST_F(LimitsTest, MemoryThatHasNoRoomForAMessageIsRefusedAtStart) {
+  EXPECT_THAT(Server::Start({.address = dir_.Address("s"),
+                             .services = {Serve(probe_)},
+                             .max_message_bytes = std::size_t{1} << 30}),
+              StatusIs(StatusCode::kInvalidArgument,
+                       HasSubstr("max_request_memory_per_uid")));
+}
+
+TEST_F(LimitsTest, AStreamThatNobodyReadsIsEnded) {
+  Start({.write_timeout = absl::Milliseconds(100)});
+  Item request;
+  request.set_number(10'000'000);
+  const UniqueFd deaf = test::ConnectTo(dir_.File("s"));
+  test::Say(deaf,
+            test::Greeting() + test::UnaryCall(1, "/tests.wire.Probe/Count",
+                                               request.SerializeAsString()));
+  // The call, and, since it does not read at all, the connection.
+  EXPECT_TRUE(Eventually([&] { return Refusals("slow-reader") == 2; }));
+  EXPECT_TRUE(Eventually([&] { return Status().connections_size() == 1; }));
+}
+
+TEST_F(LimitsTest, AnAnswerThatNobodyReadsIsDropped) {
+  if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
+  test::Child client([&] {
+    go_.WaitClosed();
+    const auto channel = Channel::Connect(dir_.Address("s"));
+    if (!(*channel)->WaitForConnected(absl::Seconds(20)).ok()) return 1;
+    Item request;
+    request.set_number(48 << 20);
+    ProbeClient(**channel).Grow(request, {}, [](const auto&) {});
+    ::raise(SIGSTOP);
+    return 0;
+  });
+  Start({.write_timeout = absl::Milliseconds(100)});
+  go_.Close();
+  EXPECT_TRUE(Eventually([&] { return Refusals("slow-reader") >= 1; }));
+  EXPECT_THAT(Echo(), IsOk());
+}
+
+TEST_F(LimitsTest, AClientThatReadsSlowlyButReadsIsServed) {
+  Start({.write_timeout = absl::Seconds(5)});
+  Item request;
+  request.set_number(200);
+  auto stream = ProbeClient(*channel_).Count(request, {});
+  Item item;
+  int got = 0;
+  while (stream.Read(&item)) ++got;
+  EXPECT_EQ(got, 200);
+  EXPECT_THAT(stream.status(), IsOk());
+}
+
+TEST_F(LimitsTest, AConnectionWithoutCallsIsEndedOneWithACallIsNot) {
+  Start({.idle_timeout = absl::Milliseconds(100)});
+  const auto busy = Channel::Connect(dir_.Address("s"));
+  Cancellation cancellation;
+  ProbeClient(**busy).HangLater({}, {.cancellation = &cancellation},
+                                [](const absl::StatusOr<Item>&) {});
+  ASSERT_TRUE(probe_.began.Wait());
+  const auto idle = Channel::Connect(dir_.Address("s"));
+  const auto session = (*idle)->OpenSession(absl::Seconds(20));
+  ASSERT_THAT(session, IsOk());
+  EXPECT_TRUE((*session)->WaitOver(absl::Seconds(20)));
+  EXPECT_FALSE(probe_.cancelled.is_set());
+  EXPECT_TRUE(Eventually([&] { return Echo().ok(); })) << "it connects anew";
+  cancellation.Cancel();
+}
+
+TEST_F(LimitsTest, StatusShowsWhatConnectionsDo) {
+  Start();
+  ASSERT_THAT(ProbeClient(*channel_).Echo(ItemOf(100'000), {}), IsOk());
+  EXPECT_TRUE(Eventually(
+      [&] { return Status().connections(0).calls_in_flight() == 1; }));
+  const v1::ServerStatusReply status = Status();
+  ASSERT_EQ(status.connections_size(), 1);
+  const v1::ConnectionStatus& connection = status.connections(0);
+  EXPECT_EQ(connection.caller().uid(), ::geteuid());
+  EXPECT_EQ(connection.caller().pid(), ::getpid());
+  EXPECT_GE(connection.calls(), 2u);
+  EXPECT_GE(connection.request_bytes(), 100'000u);
+  EXPECT_GE(connection.reply_bytes(), 100'000u);
+  EXPECT_LT(connection.reply_bytes(), 200'000u);
+  EXPECT_EQ(status.accepted_connections(), 1u);
+  EXPECT_EQ(Limit("max_connections").used(), 1u);
+  EXPECT_EQ(Limit("max_connections_per_uid").used(), 1u);
+  EXPECT_GT(Limit("descriptors").used(), 3u);
+  EXPECT_GT(Limit("descriptors").limit(), Limit("descriptors").used());
+  channel_ = *Channel::Connect(dir_.Address("s"));
+  EXPECT_TRUE(Eventually([&] { return Status().connections_size() == 1; }));
+}
+
+}  // namespace
+}  // namespace tandem::rpc
