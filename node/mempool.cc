@@ -211,14 +211,14 @@ void Mempool::Update(const v1::CommittedBlock& block) {
   {
     MutexLock lock(mu_);
     bool took_offered = false;
-    bool has_others = false;
+    std::size_t others = 0;
     for (const v1::TxResult& result : block.results()) {
       Hash hash;
       std::copy(result.hash().begin(), result.hash().end(), hash.begin());
       if (result.code() == 0) Remember(hash);
       const auto found = by_hash_.find(hash);
       if (found == by_hash_.end()) {
-        has_others = true;
+        ++others;
         continue;
       }
       const auto entry = found->second;
@@ -229,24 +229,24 @@ void Mempool::Update(const v1::CommittedBlock& block) {
                          .result = &result});
       Erase(entry);
     }
-    if (has_others || !took_offered) {
-      DropUntaken(block.block().header().height(), notices);
-    }
+    DropUntaken(block.block().header().height(),
+                took_offered ? others : entries_.size(), notices);
     CheckAllAgain();
     mu_.NotifyAll();
   }
   Tell(notices);
 }
 
-void Mempool::DropUntaken(std::int64_t height, Notices& notices) {
-  for (auto entry = entries_.begin(); entry != entries_.end();) {
+void Mempool::DropUntaken(std::int64_t height, std::size_t count,
+                          Notices& notices) {
+  for (auto entry = entries_.begin(); entry != entries_.end() && count > 0;) {
     const auto next = std::next(entry);
     if (entry->is_offered) {
+      --count;
       Drop(entry,
            absl::AbortedError(absl::StrCat(
-               "the application put another form of the transaction, or "
-               "nothing of it, in block ",
-               height)),
+               "the application put the transaction in another form in block ",
+               height, ", or left it out")),
            notices);
     }
     entry = next;
@@ -259,6 +259,21 @@ void Mempool::Resume() {
     is_paused_ = false;
   }
   SendChecks();
+}
+
+void Mempool::TellStuck(const absl::Status& why) {
+  const absl::Status stuck =
+      absl::UnknownError(absl::StrCat(why.message(),
+                                      "; the transaction is handed in, and may "
+                                      "be committed when that is over"));
+  Notices notices;
+  {
+    MutexLock lock(mu_);
+    for (Entry& entry : entries_) {
+      notices.push_back({std::move(entry.watcher), entry.place, stuck});
+    }
+  }
+  Tell(notices);
 }
 
 void Mempool::Clear(const absl::Status& why) {
@@ -378,9 +393,13 @@ absl::Status Mempool::Judge(
     Entries::iterator entry,
     const absl::StatusOr<ResponseCheckTx>& answer) const {
   if (!answer.ok()) {
-    return absl::IsDeadlineExceeded(answer.status())
-               ? absl::UnavailableError(answer.status().message())
-               : answer.status();
+    // No code of the application's is kept: it could be taken for one of ours.
+    const absl::Status& why = answer.status();
+    if (SaysNothing(why) || absl::IsDeadlineExceeded(why)) {
+      return absl::UnavailableError(why.message());
+    }
+    return absl::InternalError(absl::StrCat(
+        why.message(), " (", absl::StatusCodeToString(why.code()), ")"));
   }
   if (answer->code() != 0) {
     return absl::AbortedError(absl::StrCat(

@@ -80,10 +80,13 @@ class Mempool {
   //   kResourceExhausted  the pool is full
   //   kAborted            dropped: refused when it was checked again, or left
   //                       out by the application (see Update)
+  //   kUnavailable        the application did not answer CheckTx; what Detach()
+  //                       or Drain() was given, while no application is
+  //                       attached, or since
+  //   kInternal           the application answered CheckTx with an error
   //   kUnknown            the node stopped with the block that has it
-  //                       unfinished: it may be committed yet
-  //   what Detach() or Drain() was given, while no application is attached, or
-  //                       since
+  //                       unfinished, or makes no more blocks: it may be
+  //                       committed yet
   // Never blocks.
   void Submit(google::protobuf::RepeatedPtrField<std::string> txs,
               std::shared_ptr<SubmissionWatcher> watcher)
@@ -125,12 +128,17 @@ class Mempool {
   // Between Pause and Resume. No block came of what Reap offered.
   void TakeBack() ABSL_LOCKS_EXCLUDED(mu_);
   // Between Pause and Resume. A block was committed: its transactions leave,
-  // and their watchers are told; the others are checked again. What Reap
-  // offered and the block lacks is dropped where the block has a transaction
-  // that was not in the pool, or none of what was offered: the application
-  // rewrites transactions, and would execute them again in every block.
+  // and their watchers are told; the others are checked again. Where the block
+  // has transactions that were not in the pool, the application has rewritten
+  // as many of those that Reap offered, and would do so again in every block:
+  // the first so many that the block lacks are dropped. All of them, if the
+  // block has none of what was offered.
   void Update(const v1::CommittedBlock& block) ABSL_LOCKS_EXCLUDED(mu_);
   void Resume() ABSL_LOCKS_EXCLUDED(mu_);
+
+  // No more blocks are made for now: tells all who wait for a commit so, with
+  // kUnknown and `why`. What is in the pool stays there.
+  void TellStuck(const absl::Status& why) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Refuses everything with `why`, for when the node stops: what an unfinished
   // block may have with kUnknown.
@@ -176,7 +184,8 @@ class Mempool {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Erase(Entries::iterator entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CheckAllAgain() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void DropUntaken(std::int64_t height, Notices& notices)
+  // Drops `count` of those that were offered, the first ones first.
+  void DropUntaken(std::int64_t height, std::size_t count, Notices& notices)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Sends CheckTx as far as the window has room.

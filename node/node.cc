@@ -213,6 +213,7 @@ void Node::Endure(AppConnection& app, const absl::Status& why) {
     no_queries_ = refusal;
   }
   mempool_->Detach(refusal);
+  mempool_->TellStuck(refusal);
   SetAppState(v1::AppStatus::STOPPED, reason);
   while (!is_stopping() && !app.is_over()) AwaitRing(absl::InfiniteDuration());
 }

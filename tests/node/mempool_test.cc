@@ -231,11 +231,41 @@ TEST_F(MempoolTest, WhatIsRewrittenBesideOthersIsOfferedOnce) {
   ASSERT_THAT(world_.MakeBlock(), IsOk());
   EXPECT_THAT(outcomes->Refusal(0),
               StatusIs(absl::StatusCode::kAborted,
-                       HasSubstr("another form of the transaction, or nothing "
-                                 "of it, in block 2")));
+                       HasSubstr("in another form in block 2")));
   EXPECT_THAT(outcomes->All(), Contains("1 committed 2"));
   world_.Commit({"c"});
   EXPECT_THAT(world_.app.txs(), ElementsAre("a=1", "b", "c"));
+}
+
+TEST_F(MempoolTest, WhatFoundNoRoomBesideARewrittenOneStays) {
+  world_.StartChain();
+  world_.app.hooks.prepare = [](abci::ResponsePrepareProposal& answer) {
+    if (answer.txs(0) == "a:1") {
+      answer.clear_txs();
+      *answer.add_txs() = "a=1";
+      *answer.add_txs() = "b";
+    }
+  };
+  const auto outcomes = world_.Submit({"a:1", "b", "c", "d"});
+  ASSERT_THAT(world_.MakeBlock(), IsOk());
+  ASSERT_THAT(world_.MakeBlock(), IsOk());
+  EXPECT_THAT(outcomes->Refusal(0), StatusIs(absl::StatusCode::kAborted));
+  EXPECT_THAT(world_.app.txs(), ElementsAre("a=1", "b", "c", "d"));
+}
+
+TEST_F(MempoolTest, NoCodeOfTheApplicationsPassesForOneOfOurs) {
+  world_.StartChain();
+  const std::pair<absl::StatusCode, absl::StatusCode> cases[] = {
+      {absl::StatusCode::kCancelled, absl::StatusCode::kUnavailable},
+      {absl::StatusCode::kResourceExhausted, absl::StatusCode::kUnavailable},
+      {absl::StatusCode::kAlreadyExists, absl::StatusCode::kInternal},
+      {absl::StatusCode::kUnknown, absl::StatusCode::kInternal},
+      {absl::StatusCode::kFailedPrecondition, absl::StatusCode::kInternal},
+  };
+  for (const auto& [theirs, ours] : cases) {
+    world_.app.FailBefore("CheckTx", absl::Status(theirs, "their words"));
+    Refused("a", ours, "their words");
+  }
 }
 
 TEST_F(MempoolTest, WhatFitsNoBlockAnyMoreIsDropped) {

@@ -280,12 +280,17 @@ TEST_F(NodeTest, ErrorsOfSubmitHaveTheirCodes) {
 
 TEST_F(NodeTest, WhenTimeIsUpTheClientIsTold) {
   Start();
-  // The application takes the transaction and no block.
-  app_.FailBefore("PrepareProposal", absl::InternalError("stuck"));
+  // The application takes the transaction, and hangs over its block.
+  std::promise<void> goes_on;
+  app_.hooks.prepare = [may_go_on = goes_on.get_future().share()](
+                           abci::ResponsePrepareProposal&) {
+    may_go_on.wait();
+  };
   timeout_seconds_ = 1;
   EXPECT_THAT(Submit("a"),
               StatusIs(absl::StatusCode::kDeadlineExceeded,
                        HasSubstr("neither committed nor refused")));
+  goes_on.set_value();
 }
 
 TEST_F(NodeTest, QueriesGoToTheApplication) {
@@ -400,8 +405,8 @@ TEST_F(NodeTest, NonsenseStopsBlocksButNotReads) {
   app_.hooks.finalize = [](abci::ResponseFinalizeBlock& answer) {
     answer.clear_tx_results();
   };
-  timeout_seconds_ = 1;
-  EXPECT_THAT(Submit("b"), StatusIs(absl::StatusCode::kDeadlineExceeded));
+  EXPECT_THAT(Submit("b"), StatusIs(absl::StatusCode::kUnknown,
+                                    HasSubstr("returned 0 results")));
   const v1::StatusReply status = Await(v1::AppStatus::STOPPED);
   EXPECT_THAT(status.app().reason(),
               HasSubstr("returned 0 results for 1 transactions"));
@@ -620,16 +625,17 @@ TEST_F(NodeTest, ManyMayStopIt) {
   for (std::thread& stopper : stoppers) stopper.join();
 }
 
-TEST_F(NodeTest, WhoWaitsForACommitIsToldThatTheNodeStops) {
+TEST_F(NodeTest, WhoWaitsForACommitIsToldThatTheApplicationIsAtFault) {
   Start();
   app_.FailBefore("PrepareProposal", absl::InternalError("stuck"));
-  absl::StatusOr<v1::TxResult> result;
-  std::thread client([&] { result = Submit("a"); });
+  EXPECT_THAT(Submit("a"),
+              StatusIs(absl::StatusCode::kUnknown,
+                       HasSubstr("PrepareProposal failed: stuck")));
   Await(v1::AppStatus::STOPPED);
-  node_->Stop(kGenerous);
-  client.join();
-  EXPECT_THAT(result, StatusIs(absl::StatusCode::kUnavailable,
-                               HasSubstr("the node stops")));
+  KillApp();
+  StartApp();
+  Await(v1::AppStatus::RUNNING, 2);
+  EXPECT_THAT(app_.txs(), ElementsAre("a"));
 }
 
 TEST_F(NodeTest, WhatWasHandedInBeforeTheStopIsCommitted) {
@@ -661,7 +667,8 @@ TEST_F(NodeTest, WhatWasHandedInBeforeTheStopIsCommitted) {
   EXPECT_THAT(waiting, IsOk());
 }
 
-TEST_F(NodeTest, WhatIsInABlockThatTheStopCutsOffIsUnknown) {
+TEST_F(NodeTest, WhoWaitsForACommitIsToldThatTheNodeStops) {
+  genesis_.params.mutable_block()->set_max_gas(1);  // one transaction a block
   Start();
   app_.hooks.finalize = [&](abci::ResponseFinalizeBlock&) {
     FakeSession* session = nullptr;
@@ -671,16 +678,30 @@ TEST_F(NodeTest, WhatIsInABlockThatTheStopCutsOffIsUnknown) {
     }
     session->WaitOver(kGenerous);
   };
-  absl::StatusOr<v1::TxResult> result;
-  std::thread client([&] { result = Submit("a"); });
+  v1::SubmitBatchRequest request;
+  request.set_wait(v1::COMMIT);
+  request.mutable_timeout()->set_seconds(20);
+  request.add_txs("a");
+  request.add_txs("b");
+  absl::StatusOr<v1::SubmitBatchReply> reply;
+  std::thread client([&] {
+    reply = client_->SubmitBatch(request, {.timeout = absl::Seconds(60)});
+  });
   const absl::Time limit = absl::Now() + kGenerous;
   while (*store_->LastHeight() < 2 && absl::Now() < limit) {
     absl::SleepFor(absl::Milliseconds(2));
   }
   node_->Stop(absl::ZeroDuration());
   client.join();
-  EXPECT_THAT(result, StatusIs(absl::StatusCode::kUnknown,
-                               HasSubstr("whether it is committed")));
+  ASSERT_THAT(reply, IsOk());
+  // The block that the stop cut off may be committed yet.
+  EXPECT_EQ(reply->results(0).status(),
+            static_cast<int>(absl::StatusCode::kUnknown));
+  EXPECT_THAT(reply->results(0).message(),
+              HasSubstr("whether it is committed"));
+  EXPECT_EQ(reply->results(1).status(),
+            static_cast<int>(absl::StatusCode::kUnavailable));
+  EXPECT_THAT(reply->results(1).message(), HasSubstr("the node stops"));
 }
 
 }  // namespace

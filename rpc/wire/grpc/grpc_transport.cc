@@ -184,6 +184,13 @@ class GrpcTransport::Connection {
         return absl::DeadlineExceededError(
             absl::StrCat(method.path, ": no answer from ", options_.peer,
                          " within ", absl::FormatDuration(*timeout)));
+      case grpc::StatusCode::CANCELLED:
+        // gRPC's own words again: not we cancelled, but a server that stops.
+        if (message != "CANCELLED") break;
+        return absl::UnavailableError(
+            absl::StrCat(method.path, ": ", options_.peer,
+                         " cancelled the call, as servers do that stop; "
+                         "whether it acted on it is unknown"));
       case grpc::StatusCode::UNIMPLEMENTED:
         // A handler always says something.
         if (message.empty()) return absl::UnimplementedError(Gone(method));
@@ -382,6 +389,7 @@ class GrpcTransport::Stream final
   }
 
   void Cancel() override {
+    is_cancelled_ = true;
     context_.TryCancel();
     LetGo();
   }
@@ -483,7 +491,8 @@ class GrpcTransport::Stream final
   absl::Status End(const grpc::Status& status) const {
     if (status.ok()) return absl::OkStatus();
     if (status.error_code() == grpc::StatusCode::CANCELLED &&
-        cancellation_ != nullptr && cancellation_->is_cancelled()) {
+        (is_cancelled_ ||
+         (cancellation_ != nullptr && cancellation_->is_cancelled()))) {
       return Cancelled(method_.path);
     }
     return connection_->Explain(method_, status, timeout_);
@@ -494,7 +503,8 @@ class GrpcTransport::Stream final
   const std::optional<absl::Duration> timeout_;
   Cancellation* const cancellation_;
   std::uint64_t cancellation_key_ = 0;
-  std::shared_ptr<Stream> grpc_owner_;  // Until OnDone.
+  std::shared_ptr<Stream> grpc_owner_;      // Until OnDone.
+  std::atomic<bool> is_cancelled_ = false;  // by us
   // gRPC's, while it reads.
   Incoming incoming_;
   grpc::ClientContext context_;
