@@ -33,11 +33,20 @@ using ::testing::HasSubstr;
 
 constexpr absl::Duration kGenerous = absl::Seconds(60);
 
+// One with a call in flight.
+std::shared_ptr<rpc::ServerConnection> NewConnection() {
+  auto connection = std::make_shared<rpc::ServerConnection>(rpc::Caller());
+  EXPECT_TRUE(connection->BeginCall(1));
+  return connection;
+}
+
 // A call as a wire makes it, on no wire: all that these tests race is ours.
 template <typename Q, typename R>
 class FakeCall final : public rpc::ServerCall {
  public:
-  explicit FakeCall(Q request = {}) : request_(std::move(request)) {}
+  explicit FakeCall(Q request = {})
+      : ServerCall(rpc::ActiveCall(NewConnection())),
+        request_(std::move(request)) {}
 
   const Q& request() const override { return request_; }
 
