@@ -20,23 +20,28 @@ namespace {
 // As many as the kernel follows.
 constexpr int kMaxLinks = 40;
 
+// `is_last`: the directory itself, not one on the way to it.
 absl::Status LookAt(const struct stat& info, const std::string& path,
-                    std::optional<uid_t> trusted) {
+                    bool is_last, std::optional<uid_t> trusted) {
   const bool is_link = S_ISLNK(info.st_mode);
   const bool owned =
       info.st_uid == 0 || info.st_uid == ::geteuid() || info.st_uid == trusted;
   const bool sticky = (info.st_mode & S_ISVTX) != 0;
+  const mode_t others = is_last ? S_IWGRP | S_IWOTH : S_IWOTH;
   // A link's mode means nothing.
-  const bool shared = !is_link && (info.st_mode & (S_IWGRP | S_IWOTH)) != 0;
-  if (owned && (sticky || !shared)) return absl::OkStatus();
+  const bool shared = !is_link && !sticky && (info.st_mode & others) != 0;
+  const bool must_be_owned = is_link || is_last;
+  if ((owned || !must_be_owned) && !shared) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrFormat(
       "the %s %s (owner uid %d, mode %04o) lets others put something else in "
-      "the socket's place: it must belong to us or to root%s, and be writable "
-      "by "
-      "its owner alone or sticky",
+      "the socket's place: %s",
       is_link ? "link" : "directory", path, info.st_uid,
       info.st_mode & mode_t{07777},
-      trusted.has_value() ? " or to the server's user" : ""));
+      must_be_owned ? absl::StrCat("it must belong to us or to root",
+                                   trusted ? " or to the server's user" : "",
+                                   ", and be writable by its owner alone or "
+                                   "sticky")
+                    : "it must not be writable by everybody, or be sticky"));
 }
 
 // Goes from directory to directory as the kernel does.
@@ -77,7 +82,9 @@ class Walk {
     if (!next.is_valid() || ::fstat(next.get(), &info) != 0) {
       return Failed(errno);
     }
-    if (safe_.ok()) safe_ = LookAt(info, NameOf(next), trusted_);
+    if (safe_.ok()) {
+      safe_ = LookAt(info, NameOf(next), steps_.empty(), trusted_);
+    }
     if (S_ISLNK(info.st_mode)) return Follow(next);
     if (!S_ISDIR(info.st_mode)) return Failed(ENOTDIR);
     here_ = std::move(next);

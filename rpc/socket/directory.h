@@ -18,11 +18,13 @@ struct OpenedDirectory {
   // Opened O_PATH: the directory itself, whatever becomes of its name.
   UniqueFd fd;
   // kFailedPrecondition when somebody other than us, root and `trusted` could
-  // put something else at the path of a file in it: it, or a directory or link
-  // on the way to it, belongs to a third, or may be written by others. A sticky
-  // directory that others may write (/tmp) is good enough: what is in it can be
-  // replaced only by its owner. The message names the first such place, its
-  // owner and its mode.
+  // put something else at the path of a file in it: it belongs to a third, or
+  // may be written by others and is not sticky (/tmp is: what is in it can be
+  // replaced only by its owner). Likewise a link on the way that belongs to a
+  // third, and a directory on the way that everybody may write. A third, or a
+  // group, may have directories on the way: who renames one of these can hide
+  // the socket, but not show another in a directory that is ours. The message
+  // names the first such place, its owner and its mode.
   absl::Status safe;
 };
 

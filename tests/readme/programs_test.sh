@@ -28,10 +28,12 @@ awk '
   exit 1
 }
 
+# A process group of its own, so that a Ctrl-C in the end is for all of it.
+set -m
 bash -eux 1.sh >1.out 2>1.err &
 up=$!
-trap 'kill "$up" 2>/dev/null || true' EXIT
-# `tandem up` has a deadline of its own and ends when it passes.
+set +m
+trap 'kill -INT -- "-$up" && wait "$up" || true' EXIT
 until grep -q Ready 1.out; do
   kill -0 "$up" || { cat 1.out 1.err >&2; exit 1; }
   sleep 0.05

@@ -79,20 +79,25 @@ TEST_F(DirectoryTest, WhatOthersMayWriteIsNot) {
   ExpectSafe(dir_.File("a/b"));
 }
 
-TEST_F(DirectoryTest, NorIsWhatIsBelowIt) {
-  Chmod("a", 0770);
+TEST_F(DirectoryTest, NorIsWhatIsBelowWhatEverybodyMayWrite) {
+  Chmod("a", 0777);
   ExpectUnsafe(dir_.File("a/b"), dir_.File("a"));
-  Chmod("a", 01770);
+  Chmod("a", 01777);
+  ExpectSafe(dir_.File("a/b"));
+}
+
+TEST_F(DirectoryTest, AGroupMayWriteAboveIt) {
+  Chmod("a", 0775);
   ExpectSafe(dir_.File("a/b"));
 }
 
 TEST_F(DirectoryTest, NorIsWhatADetourLeadsThrough) {
-  Chmod("a", 0770);
+  Chmod("a", 0777);
   ExpectUnsafe(dir_.File("a/../c"), dir_.File("a"));
 }
 
 TEST_F(DirectoryTest, NorIsWhatALinkInItLeadsTo) {
-  Chmod("a", 0770);
+  Chmod("a", 0777);
   fs::create_symlink("../c/d", dir_.File("a/link"));
   ExpectUnsafe(dir_.File("a/link"), dir_.File("a"));
   fs::create_symlink(dir_.File("a/link"), dir_.File("c/back"));
@@ -108,12 +113,18 @@ TEST_F(DirectoryTest, LinksOfOursAreSafe) {
 
 TEST_F(DirectoryTest, ThirdPartiesAreNotTrusted) {
   if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
-  ASSERT_EQ(::chown(dir_.File("a").c_str(), test::kForeignUid, 0), 0);
-  ExpectUnsafe(dir_.File("a/b"), dir_.File("a"));
+  ASSERT_EQ(::chown(dir_.File("a/b").c_str(), test::kForeignUid, 0), 0);
+  ExpectUnsafe(dir_.File("a/b"), dir_.File("a/b"));
   Chmod("c", 01777);
   fs::create_symlink("d", dir_.File("c/link"));
   ASSERT_EQ(::lchown(dir_.File("c/link").c_str(), test::kForeignUid, 0), 0);
   ExpectUnsafe(dir_.File("c/link"), dir_.File("c/link"));
+}
+
+TEST_F(DirectoryTest, ThirdPartiesMayHaveWhatIsAboveIt) {
+  if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  ASSERT_EQ(::chown(dir_.File("a").c_str(), test::kForeignUid, 0), 0);
+  ExpectSafe(dir_.File("a/b"));
 }
 
 TEST_F(DirectoryTest, WhatCannotBeOpenedIsAnError) {
