@@ -71,9 +71,8 @@ TEST_F(HandedInServerTest, ThePathIsLeftToTheGiver) {
   EXPECT_TRUE(std::filesystem::exists(dir_.File("s")));
   server->reset();
   EXPECT_TRUE(std::filesystem::exists(dir_.File("s")));
-  EXPECT_THAT(Start({.address = address}),
-              StatusIs(absl::StatusCode::kNotFound, HasSubstr("not open")))
-      << "our descriptor is closed";
+  // It is closed, and by now the number may be that of something else.
+  EXPECT_FALSE(Start({.address = address}).ok());
 }
 
 TEST_F(HandedInServerTest, ModeAndOwnerAreTheGivers) {

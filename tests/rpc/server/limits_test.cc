@@ -326,6 +326,8 @@ TEST_F(LimitsTest, AnAnswerThatNobodyReadsIsDropped) {
     Item request;
     request.set_number(48 << 20);
     ProbeClient(**channel).Grow(request, {}, [](const auto&) {});
+    // Goes the same way, so the first one is there when this is answered.
+    ProbeClient(**channel).Echo({}).IgnoreError();
     ::raise(SIGSTOP);
     return 0;
   });
@@ -349,8 +351,8 @@ TEST_F(LimitsTest, AClientThatReadsSlowlyButReadsIsServed) {
 
 TEST_F(LimitsTest, AConnectionWithoutCallsIsEndedOneWithACallIsNot) {
   Start({.idle_timeout = absl::Milliseconds(100)});
+  Cancellation cancellation;  // outlives the call
   const auto busy = Channel::Connect(dir_.Address("s"));
-  Cancellation cancellation;
   ProbeClient(**busy).HangLater({}, {.cancellation = &cancellation},
                                 [](const absl::StatusOr<Item>&) {});
   ASSERT_TRUE(probe_.began.Wait());
