@@ -6,6 +6,7 @@
 
 #include <csignal>
 #include <fstream>
+#include <latch>
 #include <memory>
 #include <string>
 
@@ -260,14 +261,17 @@ TEST_F(LimitsTest, CallsBeyondTheLimitOfAConnectionAreRefusedAndNameIt) {
   // A call is in flight until its answer is written.
   ASSERT_TRUE(Eventually([&] { return in_flight() == 0; }));
   Cancellation cancellation;
+  std::latch over(3);
   for (int i = 0; i < 3; ++i) {
-    ProbeClient(*channel_).HangLater({}, {.cancellation = &cancellation},
-                                     [](const absl::StatusOr<Item>&) {});
+    ProbeClient(*channel_).HangLater(
+        {}, {.cancellation = &cancellation},
+        [&](const absl::StatusOr<Item>&) { over.count_down(); });
   }
   ASSERT_TRUE(Eventually([&] { return in_flight() == 3; }));
   EXPECT_THAT(Echo(), StatusIs(StatusCode::kResourceExhausted,
                                HasSubstr("max_calls_per_connection")));
   cancellation.Cancel();
+  over.wait();
   EXPECT_TRUE(Eventually([&] { return Echo().ok(); }));
   EXPECT_GE(Refusals("too-many-calls"), 1u);
   EXPECT_EQ(Limit("max_calls_per_connection").limit(), 3u);
@@ -278,9 +282,10 @@ TEST_F(LimitsTest, RequestsBeyondTheMemoryAreRefusedUntilOthersHaveEnded) {
          .max_request_memory = 2 << 20,
          .max_request_memory_per_uid = 1 << 20});
   Cancellation cancellation;
-  ProbeClient(*channel_).HangLater(ItemOf(700'000),
-                                   {.cancellation = &cancellation},
-                                   [](const absl::StatusOr<Item>&) {});
+  std::latch over(1);
+  ProbeClient(*channel_).HangLater(
+      ItemOf(700'000), {.cancellation = &cancellation},
+      [&](const absl::StatusOr<Item>&) { over.count_down(); });
   ASSERT_TRUE(probe_.began.Wait());
   EXPECT_GE(Limit("max_request_memory").used(), 700'000u);
   EXPECT_GE(Limit("max_request_memory_per_uid").used(), 700'000u);
@@ -290,6 +295,7 @@ TEST_F(LimitsTest, RequestsBeyondTheMemoryAreRefusedUntilOthersHaveEnded) {
   EXPECT_THAT(Echo(), IsOk()) << "little is not counted";
   EXPECT_EQ(Refusals("out-of-request-memory"), 1u);
   cancellation.Cancel();
+  over.wait();
   EXPECT_TRUE(Eventually(
       [&] { return ProbeClient(*channel_).Echo(ItemOf(700'000), {}).ok(); }));
   EXPECT_TRUE(
@@ -351,10 +357,12 @@ TEST_F(LimitsTest, AClientThatReadsSlowlyButReadsIsServed) {
 
 TEST_F(LimitsTest, AConnectionWithoutCallsIsEndedOneWithACallIsNot) {
   Start({.idle_timeout = absl::Milliseconds(100)});
-  Cancellation cancellation;  // outlives the call
   const auto busy = Channel::Connect(dir_.Address("s"));
-  ProbeClient(**busy).HangLater({}, {.cancellation = &cancellation},
-                                [](const absl::StatusOr<Item>&) {});
+  Cancellation cancellation;
+  std::latch over(1);
+  ProbeClient(**busy).HangLater(
+      {}, {.cancellation = &cancellation},
+      [&](const absl::StatusOr<Item>&) { over.count_down(); });
   ASSERT_TRUE(probe_.began.Wait());
   const auto idle = Channel::Connect(dir_.Address("s"));
   const auto session = (*idle)->OpenSession(absl::Seconds(20));
@@ -363,6 +371,7 @@ TEST_F(LimitsTest, AConnectionWithoutCallsIsEndedOneWithACallIsNot) {
   EXPECT_FALSE(probe_.cancelled.is_set());
   EXPECT_TRUE(Eventually([&] { return Echo().ok(); })) << "it connects anew";
   cancellation.Cancel();
+  over.wait();
 }
 
 TEST_F(LimitsTest, StatusShowsWhatConnectionsDo) {
