@@ -166,7 +166,7 @@ absl::Status ServeUntilStopped(const Arguments& arguments,
   options.name = ProgramName();
   options.services = {Serve(service)};
   // Readers are sent the same blocks.
-  options.max_message_bytes = kMaxAppMessage;
+  options.max_reply_bytes = kMaxAppMessage;
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<rpc::Server> server,
                           rpc::Server::Start(std::move(options)));
   spdlog::info("Listening on {}, chain {}, height {}.", server->address(),

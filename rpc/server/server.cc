@@ -83,6 +83,7 @@ absl::Status CheckAddress(const ServerOptions& options) {
 absl::Status CheckLimits(const ServerOptions& options) {
   if (options.workers < 1 || options.max_grpc_threads < 1 ||
       options.max_queued_calls < 0 || options.max_message_bytes < 1 ||
+      options.max_reply_bytes < 1 ||
       options.max_calls_per_connection < 1 || options.max_connections < 1 ||
       options.max_connections_per_uid < 1 ||
       options.preface_timeout <= absl::ZeroDuration() ||
@@ -189,7 +190,7 @@ v1::HelloReply About(const ServerOptions& options) {
     about.add_services()->set_name(std::string(served.name));
   }
   about.mutable_limits()->set_max_request_bytes(options.max_message_bytes);
-  about.mutable_limits()->set_max_reply_bytes(options.max_message_bytes);
+  about.mutable_limits()->set_max_reply_bytes(options.max_reply_bytes);
   about.mutable_limits()->set_max_calls_per_connection(
       options.max_calls_per_connection);
   return about;
@@ -218,6 +219,7 @@ v1::ServerStatusReply AboutStatus(const ServerOptions& options) {
       {"max_connections_per_uid", options.max_connections_per_uid},
       {"max_calls_per_connection", options.max_calls_per_connection},
       {"max_message_bytes", options.max_message_bytes},
+      {"max_reply_bytes", options.max_reply_bytes},
       {"max_request_memory", options.max_request_memory},
       {"max_request_memory_per_uid", options.max_request_memory_per_uid},
       {"preface_timeout_ms", LimitMillis(options.preface_timeout)},
@@ -299,7 +301,8 @@ void Serving::AddService(const Served& served, const ServerOptions& options,
                              },
                          .guard = &guard_,
                          .pool = &pool_,
-                         .max_message_bytes = options.max_message_bytes}));
+                         .max_message_bytes = options.max_message_bytes,
+                         .max_reply_bytes = options.max_reply_bytes}));
   builder.RegisterService(services_.back().get());
 }
 
@@ -341,7 +344,7 @@ absl::Status Serving::StartGrpc(const ServerOptions& options) {
     AddService(served, options, builder);
   }
   builder.SetMaxReceiveMessageSize(ToInt(options.max_message_bytes));
-  builder.SetMaxSendMessageSize(ToInt(options.max_message_bytes));
+  builder.SetMaxSendMessageSize(ToInt(options.max_reply_bytes));
   // gRPC 1.51 ends a connection whose client begins a call just as another one
   // ends at the limit ("Failed parsing HTTP/2"), so CallGuard has a lower one.
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,

@@ -63,6 +63,9 @@ struct ServerOptions {
   // A request or stream message larger than this is refused
   // (kResourceExhausted).
   std::size_t max_message_bytes = 64 << 20;
+  // An answer or stream message that is larger is not sent: its call ends with
+  // kResourceExhausted.
+  std::size_t max_reply_bytes = 64 << 20;
   // Calls in flight on one connection, streams included; further ones are
   // answered kResourceExhausted.
   int max_calls_per_connection = 4096;

@@ -42,6 +42,7 @@ struct Target {
   // Null where the method runs inline.
   WorkerPool* const pool;
   const std::size_t max_message_bytes;
+  const std::size_t max_reply_bytes;
 };
 
 absl::Time DeadlineOf(const CallbackServerContext& context) {
@@ -105,7 +106,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
     ForgetCallback();
     absl::Status end = status;
     if (reply != nullptr) {
-      end = ToBytes(*reply, target_.max_message_bytes, target_.method.path,
+      end = ToBytes(*reply, target_.max_reply_bytes, target_.method.path,
                     reply_);
       if (end.ok()) active_.connection().CountReply(reply_->Length());
     }
@@ -170,7 +171,7 @@ class StreamCall final : public BidiReactor,
   absl::Status Send(const MessageLite& message) override
       ABSL_LOCKS_EXCLUDED(mu_) {
     ByteBuffer bytes;
-    absl::Status status = ToBytes(message, target_.max_message_bytes,
+    absl::Status status = ToBytes(message, target_.max_reply_bytes,
                                   target_.method.path, &bytes);
     if (!status.ok()) return absl::InvalidArgumentError(status.message());
     MutexLock lock(mu_);
@@ -214,7 +215,7 @@ class StreamCall final : public BidiReactor,
     ByteBuffer bytes;
     absl::Status end = status;
     if (last != nullptr) {
-      end = ToBytes(*last, target_.max_message_bytes, target_.method.path,
+      end = ToBytes(*last, target_.max_reply_bytes, target_.method.path,
                     &bytes);
     }
     std::vector<Ready> writable;
@@ -408,7 +409,8 @@ GrpcService::GrpcService(const Served& served, GrpcServiceOptions options)
                            *options_.guard,
                            served.handler,
                            method.run == Run::kInline ? nullptr : options_.pool,
-                           options_.max_message_bytes};
+                           options_.max_message_bytes,
+                           options_.max_reply_bytes};
     // The service owns both.
     AddMethod(new grpc::internal::RpcServiceMethod(
         method.path,

@@ -27,10 +27,12 @@ struct GrpcServiceOptions {
   const CallGuard* guard = nullptr;
   // Runs the handlers of methods that are not INLINE. Outlives the service.
   WorkerPool* pool = nullptr;
-  // Larger requests, replies and stream messages fail with kResourceExhausted.
-  // Requests are bounded while they arrive only if the grpc::Server is given
-  // the same limit (SetMaxReceiveMessageSize).
+  // Larger ones fail with kResourceExhausted: requests and stream messages of
+  // clients, and what they are sent. Requests are bounded while they arrive
+  // only if the grpc::Server is given the same limit
+  // (SetMaxReceiveMessageSize).
   std::size_t max_message_bytes = 64 << 20;
+  std::size_t max_reply_bytes = 64 << 20;
 };
 
 // One service of a grpc::Server, for any handler: no gRPC code is generated.

@@ -101,6 +101,7 @@ TEST_F(ServerTest, HandlersSeeWhoCalls) {
 TEST_F(ServerTest, HelloTellsAllThatItPromises) {
   ASSERT_THAT(Start({.name = "probe 1.2",
                      .max_message_bytes = 12345,
+                     .max_reply_bytes = 23456,
                      .max_calls_per_connection = 67}),
               IsOk());
   const auto hello = Hello();
@@ -112,7 +113,7 @@ TEST_F(ServerTest, HelloTellsAllThatItPromises) {
   EXPECT_GT(hello->started_unix_nanos(), 0);
   EXPECT_LE(hello->started_unix_nanos(), absl::ToUnixNanos(absl::Now()));
   EXPECT_EQ(hello->limits().max_request_bytes(), 12345u);
-  EXPECT_EQ(hello->limits().max_reply_bytes(), 12345u);
+  EXPECT_EQ(hello->limits().max_reply_bytes(), 23456u);
   EXPECT_EQ(hello->limits().max_calls_per_connection(), 67u);
   ASSERT_EQ(hello->services_size(), 1);
   EXPECT_EQ(hello->services(0).name(), "tests.wire.Probe");

@@ -25,7 +25,8 @@ ServerWorld::ServerWorld(ProbeService& service, WorldOptions options) {
                                   .services = {Serve(service)},
                                   .workers = options.workers,
                                   .max_queued_calls = options.max_queued_calls,
-                                  .max_message_bytes = kMaxMessageBytes});
+                                  .max_message_bytes = kMaxMessageBytes,
+                                  .max_reply_bytes = kMaxMessageBytes});
   EXPECT_TRUE(server.ok()) << server.status();
   server_ = *std::move(server);
   auto channel = tandem::rpc::Channel::Connect(
@@ -46,7 +47,8 @@ GrpcWorld::GrpcWorld(ProbeService& service, WorldOptions options)
                                     },
                                 .guard = &guard_,
                                 .pool = &pool_,
-                                .max_message_bytes = kMaxMessageBytes}) {
+                                .max_message_bytes = kMaxMessageBytes,
+                                .max_reply_bytes = kMaxMessageBytes}) {
   grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.RegisterService(&service_);
