@@ -2,12 +2,14 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "google/protobuf/timestamp.pb.h"
 #include "node/cli/hex.h"
@@ -15,6 +17,7 @@
 #include "rpc/base/status_macros.h"
 #include "rpc/client/session.h"
 #include "tandem/node/v1/node.tandem.h"
+#include "tandem/rpc/v1/admin.tandem.h"
 
 namespace tandem::node {
 namespace {
@@ -24,7 +27,9 @@ using Json = nlohmann::ordered_json;
 constexpr absl::Duration kTimeout = absl::Seconds(5);
 
 constexpr char kMore[] =
-    "Works for the application's socket as well as for the node's.\n\n"
+    "Works for any server that is built on Tandem: the application, the node,\n"
+    "and your own. Connections, limits and refusals are for the server's own\n"
+    "user; its --allow-call tandem.rpc.v1.Admin=WHO,... says who else.\n\n"
     "Example:\n"
     "  tandem status\n"
     "  tandem status --json unix:/run/tandem/app.sock";
@@ -39,6 +44,13 @@ std::string ToText(const google::protobuf::Timestamp& time) {
                 absl::Nanoseconds(time.nanos()));
 }
 
+Json CallerJson(const rpc::v1::CallerInfo& caller) {
+  return {{"uid", caller.uid()},       {"gid", caller.gid()},
+          {"groups", caller.groups()}, {"unmapped", caller.is_unmapped()},
+          {"pid", caller.pid()},       {"connection", caller.connection_id()},
+          {"wire", caller.wire()}};
+}
+
 Json ServerJson(const rpc::v1::HelloReply& hello) {
   Json services = Json::object();
   for (const auto& service : hello.services()) {
@@ -48,12 +60,7 @@ Json ServerJson(const rpc::v1::HelloReply& hello) {
           {"framework_version", hello.framework_version()},
           {"instance", hello.instance_id()},
           {"started", ToText(absl::FromUnixNanos(hello.started_unix_nanos()))},
-          {"caller",
-           {{"uid", hello.caller().uid()},
-            {"gid", hello.caller().gid()},
-            {"pid", hello.caller().pid()},
-            {"connection", hello.caller().connection_id()},
-            {"wire", hello.caller().wire()}}},
+          {"caller", CallerJson(hello.caller())},
           {"services", services}};
 }
 
@@ -84,6 +91,73 @@ Json MempoolJson(const v1::MempoolStatus& mempool) {
           {"max_transactions", mempool.max_transactions()},
           {"max_bytes", mempool.max_bytes()},
           {"max_transaction_bytes", mempool.max_transaction_bytes()}};
+}
+
+// Adds what Admin says to `json`.
+void AddServerStatus(const rpc::v1::ServerStatusReply& status, absl::Time now,
+                     Json& json) {
+  Json& server = json["server"];
+  server["pid"] = status.pid();
+  server["uid"] = status.uid();
+  server["listens_at"] = status.address();
+  server["who_may_connect"] = status.who_may_connect();
+  server["accepted_connections"] = status.accepted_connections();
+  server["served_connections"] = status.served_connections();
+  json["limits"] = Json::object();
+  for (const auto& limit : status.limits()) {
+    json["limits"][limit.name()] = {{"limit", limit.limit()},
+                                    {"used", limit.used()}};
+  }
+  json["refusals"] = Json::object();
+  for (const auto& refusal : status.refusals()) {
+    json["refusals"][refusal.reason()] = refusal.count();
+  }
+  json["connections"] = Json::array();
+  for (const auto& connection : status.connections()) {
+    const absl::Time since = absl::FromUnixNanos(connection.since_unix_nanos());
+    json["connections"].push_back(
+        {{"caller", CallerJson(connection.caller())},
+         {"since", ToText(since)},
+         {"age_seconds", absl::ToInt64Seconds(now - since)},
+         {"calls_in_flight", connection.calls_in_flight()},
+         {"calls", connection.calls()},
+         {"refused_calls", connection.refused_calls()},
+         {"request_bytes", connection.request_bytes()},
+         {"reply_bytes", connection.reply_bytes()}});
+  }
+}
+
+// A line per connection, below what the columns are.
+std::string ConnectionsText(const rpc::v1::ServerStatusReply& status,
+                            absl::Time now) {
+  constexpr char kLine[] =
+      "%-10s %-10s %-10s %-10s %-10s %10s %9s %10s %8s "
+      "%13s %11s\n";
+  std::string text = absl::StrFormat(kLine, "CONNECTION", "UID", "GID", "PID",
+                                     "WIRE", "AGE", "IN-FLIGHT", "CALLS",
+                                     "REFUSED", "REQUEST-BYTES", "REPLY-BYTES");
+  for (const auto& connection : status.connections()) {
+    const auto& caller = connection.caller();
+    const absl::Duration age =
+        now - absl::FromUnixNanos(connection.since_unix_nanos());
+    absl::StrAppendFormat(
+        &text, kLine, absl::StrCat(caller.connection_id()),
+        caller.is_unmapped() ? "unmapped" : absl::StrCat(caller.uid()),
+        absl::StrCat(caller.gid()), absl::StrCat(caller.pid()), caller.wire(),
+        absl::FormatDuration(absl::Trunc(age, absl::Seconds(1))),
+        absl::StrCat(connection.calls_in_flight()),
+        absl::StrCat(connection.calls()),
+        absl::StrCat(connection.refused_calls()),
+        absl::StrCat(connection.request_bytes()),
+        absl::StrCat(connection.reply_bytes()));
+  }
+  return text;
+}
+
+// Why the server does not tell what Admin does, and what to do about it.
+Json NotShown(std::string_view why) {
+  return {{"what", "connections, limits and refusals"},
+          {"why", std::string(why)}};
 }
 
 // One line per value, aligned: "chain.height  5".
@@ -139,11 +213,32 @@ absl::StatusOr<int> StatusCommand::Run(Output& output) {
     json["app"] = AppJson(status->app());
     json["mempool"] = MempoolJson(status->mempool());
   }
+  std::string connections;
+  if (hello.ok()) {
+    const auto status =
+        rpc::v1::AdminClient(**session).ServerStatus({}, {.timeout = kTimeout});
+    if (status.ok()) {
+      const absl::Time now = absl::Now();
+      AddServerStatus(*status, now, json);
+      connections = "\n" + ConnectionsText(*status, now);
+    } else if (absl::IsPermissionDenied(status.status())) {
+      json["not_shown"] = NotShown(absl::StrCat(
+          status.status().message(), "; --allow-call tandem.rpc.v1.Admin=user:",
+          hello->caller().uid(), " of the server lets us see them"));
+    } else if (absl::IsUnimplemented(status.status())) {
+      json["not_shown"] = NotShown(
+          "the server has no tandem.rpc.v1.Admin: its Tandem is older");
+    } else {
+      return server_.Explain(status.status());
+    }
+  }
   std::string text;
   if (is_json_) {
     text = OneLine(json) + "\n";
   } else {
+    json.erase("connections");  // They are lines of their own.
     AppendText(json, "", text);
+    text += connections;
   }
   TANDEM_RETURN_IF_ERROR(output.Bytes(text));
   TANDEM_RETURN_IF_ERROR(output.Flush());

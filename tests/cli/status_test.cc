@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -10,17 +11,24 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "rpc/base/unique_fd.h"
+#include "rpc/client/channel.h"
 #include "rpc/socket/dial.h"
+#include "rpc/testing/process.h"
+#include "rpc/testing/status_matchers.h"
 #include "tests/cli/cli.h"
 
 namespace tandem::node::testing {
 namespace {
 
+using ::tandem::rpc::testing::IsOk;
 using ::testing::AllOf;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::SizeIs;
@@ -52,6 +60,138 @@ TEST(StatusTest, SaysWhoTheApplicationIs) {
   EXPECT_EQ(outcome.status, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("tandem-kvstore"));
   EXPECT_THAT(outcome.out, HasSubstr("tendermint.abci.ABCI"));
+}
+
+// Status of `address`, as an object.
+nlohmann::json StatusOf(Cli& cli, const std::string& address) {
+  const Outcome outcome = cli.Run({"status", "--json", address});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  const auto objects = outcome.Objects();
+  return objects.size() == 1 ? objects[0] : nlohmann::json::object();
+}
+
+// The connections of `pid` in a status.
+std::vector<nlohmann::json> ConnectionsOf(const nlohmann::json& status,
+                                          pid_t pid) {
+  std::vector<nlohmann::json> found;
+  for (const auto& connection : status["connections"]) {
+    if (connection["caller"]["pid"] == pid) found.push_back(connection);
+  }
+  return found;
+}
+
+TEST(StatusTest, ShowsWhoIsConnected) {
+  Cli cli;
+  const auto up = cli.Up();
+  const std::string address = Cli::Ready(*up)["app"]["address"];
+  EXPECT_THAT(ConnectionsOf(StatusOf(cli, address), ::getpid()), SizeIs(0));
+
+  const auto channel = rpc::Channel::Connect(address);
+  ASSERT_THAT(channel, IsOk());
+  const auto session = (*channel)->OpenSession(kLong);
+  ASSERT_THAT(session, IsOk());
+  const auto status = StatusOf(cli, address);
+  const auto ours = ConnectionsOf(status, ::getpid());
+  ASSERT_THAT(ours, SizeIs(1)) << status;
+  EXPECT_EQ(ours[0]["caller"]["uid"], ::geteuid());
+  EXPECT_EQ(ours[0]["caller"]["wire"], "grpc");
+  EXPECT_EQ(ours[0]["caller"]["connection"],
+            (*session)->hello()->caller().connection_id());
+  EXPECT_EQ(ours[0]["calls"], 1);  // Hello.
+  EXPECT_EQ(ours[0]["refused_calls"], 0);
+  EXPECT_GT(ours[0]["reply_bytes"], 0);
+  EXPECT_THAT(ours[0]["since"].get<std::string>(), StartsWith("20"));
+  EXPECT_GE(ours[0]["age_seconds"], 0);
+  // The node's, which drives the application.
+  EXPECT_FALSE(ConnectionsOf(status, Cli::Ready(*up)["node"]["pid"]).empty());
+
+  const Outcome text = cli.Run({"status", address});
+  EXPECT_THAT(
+      text.out,
+      AllOf(HasSubstr("CONNECTION"),
+            ContainsRegex(absl::StrCat("\n[0-9]+ +", ::geteuid(), " +[0-9]+ +",
+                                       ::getpid(), " +grpc "))));
+
+  (*session)->Close();
+  const absl::Time deadline = absl::Now() + kLong;
+  while (!ConnectionsOf(StatusOf(cli, address), ::getpid()).empty()) {
+    ASSERT_LT(absl::Now(), deadline) << "a connection that ended is shown";
+  }
+}
+
+TEST(StatusTest, ShowsLimitsAndWhatIsUsedOfThem) {
+  Cli cli;
+  const auto up = cli.Up();
+  const auto status = StatusOf(cli, Cli::Ready(*up)["node"]["address"]);
+  EXPECT_EQ(status["server"]["pid"], Cli::Ready(*up)["node"]["pid"]);
+  EXPECT_EQ(status["server"]["listens_at"], Cli::Ready(*up)["node"]["address"]);
+  const auto& limits = status["limits"];
+  EXPECT_GT(limits["max_connections"]["limit"], 0) << status;
+  EXPECT_GT(limits["max_connections"]["used"], 0);
+  EXPECT_GT(limits["descriptors"]["limit"], 0);
+  EXPECT_GT(limits["descriptors"]["used"], 3);
+  EXPECT_EQ(status["refusals"]["not-allowed-to-connect"], 0);
+  EXPECT_FALSE(status.contains("not_shown"));
+}
+
+// Starts the application alone at `path`, and waits until it listens.
+std::unique_ptr<rpc::testing::Process> StartApp(
+    const Cli& cli, const std::string& path,
+    const std::vector<std::string>& arguments) {
+  std::vector<std::string> command{TANDEM_BIN_DIR "/tandem-kvstore", "--listen",
+                                   "unix:" + path, "--data", cli.File("app")};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  auto app = rpc::testing::Process::Start(
+      {.command = command, .log_path = cli.File("app.log")});
+  EXPECT_THAT(app, IsOk());
+  if (!app.ok()) return nullptr;
+  const auto channel = rpc::Channel::Connect(
+      "unix:" + path, {.allow_shared_directory = "a test's"});
+  EXPECT_THAT(channel, IsOk());
+  EXPECT_THAT((*channel)->WaitForConnected(kLong), IsOk());
+  return *std::move(app);
+}
+
+TEST(StatusTest, CountsAUserWhoIsRefused) {
+  if (::geteuid() != 0 || ::access("/usr/bin/setpriv", X_OK) != 0) {
+    GTEST_SKIP() << "NOT TESTED: needs root and setpriv (apt-get install "
+                    "util-linux), to be another user";
+  }
+  Cli cli;
+  const std::string path = cli.File("kv.sock");
+  const auto app = StartApp(cli, path, {"--mode", "0666"});
+  // The way there is open to all, the socket too: the server says no.
+  ASSERT_EQ(::chmod(cli.File(".").c_str(), 0755), 0);
+  const std::string address = "unix:" + path;
+  ASSERT_EQ(StatusOf(cli, address)["refusals"]["not-allowed-to-connect"], 0);
+  const Outcome refused = cli.RunBash(
+      "exec /usr/bin/setpriv --reuid=65534 --regid=65534 "
+      "--clear-groups -- \"$0\" status --server-uid 0 " +
+      address);
+  ASSERT_EQ(refused.status, 1) << refused.out;
+  EXPECT_THAT(refused.err, HasSubstr(path));
+  // Once for the call, and once more as `tandem` looked for the reason.
+  EXPECT_EQ(StatusOf(cli, address)["refusals"]["not-allowed-to-connect"], 2);
+}
+
+TEST(StatusTest, SaysWhatItMayNotSeeAndShowsTheRest) {
+  Cli cli;
+  const std::string path = cli.File("kv.sock");
+  const auto app =
+      StartApp(cli, path, {"--allow-call", "tandem.rpc.v1.Admin=user:54321"});
+  const auto status = StatusOf(cli, "unix:" + path);
+  EXPECT_THAT(status["server"]["name"].get<std::string>(),
+              StartsWith("tandem-kvstore"));
+  ASSERT_TRUE(status.contains("not_shown")) << status;
+  EXPECT_EQ(status["not_shown"]["what"], "connections, limits and refusals");
+  EXPECT_THAT(status["not_shown"]["why"].get<std::string>(),
+              HasSubstr("tandem.rpc.v1.Admin"));
+  EXPECT_FALSE(status.contains("connections"));
+  const Outcome text = cli.Run({"status", "unix:" + path});
+  EXPECT_EQ(text.status, 0);
+  EXPECT_THAT(text.out,
+              AllOf(HasSubstr("not_shown.why"), HasSubstr("server.name"),
+                    Not(HasSubstr("CONNECTION"))));
 }
 
 TEST(StatusTest, AFileThatIsNoSocketIsAnError) {
