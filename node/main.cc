@@ -48,6 +48,7 @@ constexpr char kFooter[] =
 struct Arguments {
   std::string app;
   std::optional<uid_t> app_uid;
+  std::string app_allow_shared_directory;
   std::string genesis;
   std::string validator_key;
   bool empty_blocks = false;
@@ -68,6 +69,16 @@ void DeclareApp(CLI::App& program, Arguments& arguments) {
       .add_option("--app-uid", arguments.app_uid,
                   "User id that the application runs as (default: our own)")
       ->type_name("UID");
+  program
+      .add_option("--app-allow-shared-directory",
+                  arguments.app_allow_shared_directory,
+                  "Talk to the application even where others can replace its "
+                  "socket; REASON, why they are trusted, is logged "
+                  "(--allow-shared-directory is for our own)")
+      ->type_name("REASON")
+      ->check([](const std::string& said) {
+        return said.empty() ? "say why, such as \"all of group kv\"" : "";
+      });
 }
 
 void DeclareChain(CLI::App& program, Arguments& arguments) {
@@ -112,7 +123,8 @@ absl::StatusOr<std::unique_ptr<rpc::Session>> Explained(
   if (!absl::IsPermissionDenied(session.status())) return session;
   return absl::PermissionDeniedError(absl::StrCat(
       session.status().message(),
-      "; if the application is to run as another user, say --app-uid"));
+      "; if the application is to run as another user, say --app-uid; if "
+      "others may write its directory, --app-allow-shared-directory"));
 }
 
 // Serves until a signal, or until the node cannot go on: then its reason.
@@ -134,9 +146,15 @@ absl::Status ServeUntilStopped(const Arguments& arguments,
       arguments.app.empty() ? rpc::PairAddress("app") : arguments.app;
   TANDEM_ASSIGN_OR_RETURN(
       std::unique_ptr<rpc::Channel> channel,
-      rpc::Channel::Connect(app_address,
-                            {.server_uid = arguments.app_uid,
-                             .max_message_bytes = kMaxAppMessage}));
+      rpc::Channel::Connect(
+          app_address,
+          {.server_uid = arguments.app_uid,
+           .allow_shared_directory = arguments.app_allow_shared_directory,
+           .max_message_bytes = kMaxAppMessage}));
+  if (!arguments.app_allow_shared_directory.empty()) {
+    spdlog::warn("{}: who can replace the socket is trusted, because: {}",
+                 app_address, arguments.app_allow_shared_directory);
+  }
   TANDEM_ASSIGN_OR_RETURN(const store::ChainState state, store->LoadState());
   Subscriptions subscriptions(*store, state.height(),
                               data.genesis().initial_height);

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "node/cli/json.h"
+#include "node/cli/node_option.h"
 #include "node/cli/pair_directory.h"
 #include "rpc/base/status_macros.h"
 #include "rpc/client/channel.h"
@@ -53,8 +54,11 @@ absl::StatusOr<std::vector<std::string>> AddressesOf(
 }
 
 // Whether the server, which runs as `uid`, answers us.
-Finding SayHello(const std::string& address, uid_t uid) {
-  const auto channel = rpc::Channel::Connect(address, {.server_uid = uid});
+Finding SayHello(const std::string& address, uid_t uid,
+                 const std::string& allow_shared_directory) {
+  const auto channel = rpc::Channel::Connect(
+      address,
+      {.server_uid = uid, .allow_shared_directory = allow_shared_directory});
   if (!channel.ok()) {
     return {Finding::Kind::kProblem, std::string(channel.status().message()),
             ""};
@@ -79,15 +83,17 @@ Finding SayHello(const std::string& address, uid_t uid) {
                        ", if it is to; its log has the reason")};
 }
 
-std::vector<Finding> Examine(const std::string& text) {
+std::vector<Finding> Examine(const std::string& text,
+                             const std::string& allow_shared_directory) {
   const auto address = rpc::UnixAddress::Parse(text);
   if (!address.ok()) {
     return {{Finding::Kind::kProblem, std::string(address.status().message()),
              "choose another path for the socket, such as one under /run"}};
   }
-  rpc::Diagnosis diagnosis = rpc::Diagnose(*address);
+  rpc::Diagnosis diagnosis = rpc::Diagnose(*address, allow_shared_directory);
   if (diagnosis.server_uid) {
-    diagnosis.findings.push_back(SayHello(text, *diagnosis.server_uid));
+    diagnosis.findings.push_back(
+        SayHello(text, *diagnosis.server_uid, allow_shared_directory));
   }
   return std::move(diagnosis.findings);
 }
@@ -139,6 +145,7 @@ DoctorCommand::DoctorCommand(CLI::App& program)
                   "that of `tandem up`; TANDEM_DATA is another default")
       ->capture_default_str()
       ->type_name("ADDR|DIR");
+  AddSharedDirectoryOption(app(), allow_shared_directory_);
   app().add_flag("--json", is_json_, "Print an object per socket");
 }
 
@@ -147,7 +154,8 @@ absl::StatusOr<int> DoctorCommand::Run(Output& output) {
                           AddressesOf(target_));
   bool has_problem = false;
   for (const std::string& address : addresses) {
-    const std::vector<Finding> findings = Examine(address);
+    const std::vector<Finding> findings =
+        Examine(address, allow_shared_directory_);
     for (const Finding& finding : findings) {
       has_problem |= finding.kind == Finding::Kind::kProblem;
     }

@@ -22,6 +22,7 @@ class DoctorCommand final : public Command {
 
  private:
   std::string target_ = rpc::DefaultPairPath();
+  std::string allow_shared_directory_;
   bool is_json_ = false;
 };
 

@@ -26,6 +26,16 @@ void AddDataOption(CLI::App& app, std::string& data) {
       ->type_name("DIR");
 }
 
+void AddSharedDirectoryOption(CLI::App& app, std::string& reason) {
+  app.add_option("--allow-shared-directory", reason,
+                 "Talk to servers even where others could put another socket "
+                 "in their place; REASON says why those are trusted")
+      ->type_name("REASON")
+      ->check([](const std::string& said) {
+        return said.empty() ? "say why, such as \"all of group kv\"" : "";
+      });
+}
+
 NodeOption::NodeOption(CLI::App& app, const std::string& address_option) {
   app.add_option(address_option, address_,
                  "Where the node listens, such as unix:/run/node.sock "
@@ -35,6 +45,7 @@ NodeOption::NodeOption(CLI::App& app, const std::string& address_option) {
   app.add_option("--server-uid", server_uid_,
                  "User id that the server runs as (default: our own)")
       ->type_name("UID");
+  AddSharedDirectoryOption(app, allow_shared_directory_);
 }
 
 absl::StatusOr<std::unique_ptr<rpc::Channel>> NodeOption::Connect() {
@@ -44,7 +55,9 @@ absl::StatusOr<std::unique_ptr<rpc::Channel>> NodeOption::Connect() {
     address_ = addresses.node;
   }
   return rpc::Channel::Connect(
-      address_, {.server_uid = server_uid_, .max_message_bytes = kMaxMessage});
+      address_, {.server_uid = server_uid_,
+                 .allow_shared_directory = allow_shared_directory_,
+                 .max_message_bytes = kMaxMessage});
 }
 
 absl::Status NodeOption::Explain(const absl::Status& status) const {

@@ -20,7 +20,11 @@ namespace tandem::node {
 // rpc::DefaultPairPath().
 void AddDataOption(CLI::App& app, std::string& data);
 
-// The options --node, --data and --server-uid.
+// Adds --allow-shared-directory to a command: why those are trusted who could
+// put another socket in the server's place. Not "" when it is given.
+void AddSharedDirectoryOption(CLI::App& app, std::string& reason);
+
+// The options --node, --data, --server-uid and --allow-shared-directory.
 //
 // Thread safety: thread-compatible.
 class NodeOption {
@@ -49,6 +53,7 @@ class NodeOption {
   std::string address_;
   std::string data_;
   std::optional<uid_t> server_uid_;
+  std::string allow_shared_directory_;
 };
 
 }  // namespace tandem::node

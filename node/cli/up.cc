@@ -82,6 +82,7 @@ UpCommand::UpCommand(CLI::App& program)
                   "How long both may take to be ready, in seconds")
       ->check(CLI::Range(0.1, 86400.0))
       ->capture_default_str();
+  AddSharedDirectoryOption(app(), allow_shared_directory_);
   app().add_flag("--json", is_json_, "Say that they are ready as an object");
 }
 
@@ -109,23 +110,32 @@ absl::Status UpCommand::StartBoth() {
   TANDEM_ASSIGN_OR_RETURN(std::string app, ProgramBesideOurs("tandem-kvstore"));
   TANDEM_ASSIGN_OR_RETURN(std::string node, ProgramBesideOurs("tandem-node"));
   const PairAddresses& addresses = directory_->addresses();
-  TANDEM_ASSIGN_OR_RETURN(
-      app_, ChildProcess::Start({app, "--listen", addresses.app, "--data",
-                                 directory_->app_data()}));
+  std::vector<std::string> app_argv{app, "--listen", addresses.app, "--data",
+                                    directory_->app_data()};
   std::vector<std::string> argv{
       node,           "--app",  addresses.app,          "--listen",
       addresses.node, "--data", directory_->node_data()};
+  if (!allow_shared_directory_.empty()) {
+    app_argv.insert(app_argv.end(),
+                    {"--allow-shared-directory", allow_shared_directory_});
+    argv.insert(argv.end(),
+                {"--allow-shared-directory", allow_shared_directory_,
+                 "--app-allow-shared-directory", allow_shared_directory_});
+  }
   if (!genesis_.empty()) argv.insert(argv.end(), {"--genesis", genesis_});
   if (!validator_key_.empty()) {
     argv.insert(argv.end(), {"--validator-key", validator_key_});
   }
+  TANDEM_ASSIGN_OR_RETURN(app_, ChildProcess::Start(std::move(app_argv)));
   TANDEM_ASSIGN_OR_RETURN(node_, ChildProcess::Start(std::move(argv)));
   return absl::OkStatus();
 }
 
 absl::StatusOr<UpCommand::Event> UpCommand::WaitReady() {
-  TANDEM_ASSIGN_OR_RETURN(auto channel,
-                          rpc::Channel::Connect(directory_->addresses().node));
+  TANDEM_ASSIGN_OR_RETURN(
+      auto channel, rpc::Channel::Connect(
+                        directory_->addresses().node,
+                        {.allow_shared_directory = allow_shared_directory_}));
   v1::NodeClient client(*channel);
   const absl::Time begin = absl::Now();
   const absl::Time deadline = begin + absl::Seconds(start_seconds_);

@@ -45,6 +45,7 @@ class UpCommand final : public Command {
   std::string genesis_;
   std::string validator_key_;
   double start_seconds_ = 300;
+  std::string allow_shared_directory_;
   bool is_json_ = false;
 
   rpc::UniqueFd signals_;

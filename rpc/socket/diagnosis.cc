@@ -137,12 +137,13 @@ std::vector<std::string> DirectoriesAbove(const std::string& path) {
 
 class Doctor {
  public:
-  explicit Doctor(const UnixAddress& address)
+  Doctor(const UnixAddress& address, std::string_view allow_shared_directory)
       : path_(address.path()),
         name_(address.name()),
         directory_(address.directory()),
         lock_path_(
-            absl::StrCat(address.directory(), "/.", address.name(), ".lock")) {}
+            absl::StrCat(address.directory(), "/.", address.name(), ".lock")),
+        allow_shared_directory_(allow_shared_directory) {}
 
   Diagnosis Run() && {
     if (LookAtDirectory()) {
@@ -179,11 +180,14 @@ class Doctor {
               FirstClosed());
       return false;
     }
-    if (!opened->safe.ok()) {
+    if (!opened->safe.ok() && !allow_shared_directory_.empty()) {
+      Note(absl::StrCat(opened->safe.message(),
+                        "; allowed, because: ", allow_shared_directory_));
+    } else if (!opened->safe.ok()) {
       Problem(std::string(opened->safe.message()),
               absl::StrCat("chmod go-w on it, or another directory; or, where "
-                           "that is meant, start the server with "
-                           "--allow-shared-directory"));
+                           "that is meant, start the server, and tell "
+                           "clients, with --allow-shared-directory"));
     } else {
       Fine(absl::StrCat("nobody else can replace what is in ", directory_));
     }
@@ -371,13 +375,17 @@ class Doctor {
   const std::string name_;
   const std::string directory_;
   const std::string lock_path_;
+  const std::string allow_shared_directory_;
   std::optional<pid_t> holder_;
   Diagnosis diagnosis_;
 };
 
 }  // namespace
 
-Diagnosis Diagnose(const UnixAddress& address) { return Doctor(address).Run(); }
+Diagnosis Diagnose(const UnixAddress& address,
+                   std::string_view allow_shared_directory) {
+  return Doctor(address, allow_shared_directory).Run();
+}
 
 absl::StatusOr<std::vector<std::string>> FindSockets(
     const std::string& directory) {

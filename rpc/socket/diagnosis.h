@@ -7,6 +7,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -39,8 +40,11 @@ struct Diagnosis {
 
 // Looks at the directories above the socket, its lock file, its owner and mode,
 // and at who listens: by a connection that is closed at once. Changes nothing,
-// and takes no lock that a server could miss.
-Diagnosis Diagnose(const UnixAddress& address);
+// and takes no lock that a server could miss. With `allow_shared_directory`,
+// why others are trusted who could replace the socket, it is no problem that
+// they could.
+Diagnosis Diagnose(const UnixAddress& address,
+                   std::string_view allow_shared_directory = {});
 
 // The paths in a directory that are sockets, or of which a server has left a
 // trace: a lock file, or a file of its own that was never published. Errors:

@@ -101,8 +101,9 @@ absl::Status CheckPath(const UnixAddress& address, uid_t server_uid) {
     return absl::PermissionDeniedError(
         absl::StrCat("nothing was sent to the server at ", address.path(), ": ",
                      std::string(directory.safe.message()),
-                     " (where that is meant, say why: ChannelOptions::"
-                     "allow_shared_directory)"));
+                     " (where that is meant, say why: "
+                     "--allow-shared-directory of `tandem`, "
+                     "ChannelOptions::allow_shared_directory)"));
   }
   struct stat socket;
   struct stat around;

@@ -194,6 +194,92 @@ TEST(StatusTest, SaysWhatItMayNotSeeAndShowsTheRest) {
                     Not(HasSubstr("CONNECTION"))));
 }
 
+class SharedDirectoryTest : public ::testing::Test {
+ protected:
+  SharedDirectoryTest() {
+    EXPECT_EQ(::mkdir(directory_.c_str(), 0700), 0);
+    EXPECT_EQ(::chmod(directory_.c_str(), 0777), 0);
+  }
+
+  Cli cli_{"shared/data"};
+  const std::string directory_ = cli_.File("shared");
+  const std::string path_ = directory_ + "/kv.sock";
+  const std::string address_ = "unix:" + path_;
+};
+
+TEST_F(SharedDirectoryTest, IsNotTrustedUnlessAReasonIsGiven) {
+  const auto app =
+      StartApp(cli_, path_, {"--allow-shared-directory", "friends"});
+  const Outcome untold = cli_.Run({"status", address_});
+  EXPECT_EQ(untold.status, 1);
+  EXPECT_THAT(untold.err, AllOf(HasSubstr("nothing was sent"),
+                                HasSubstr("--allow-shared-directory")));
+  const Outcome told =
+      cli_.Run({"status", address_, "--allow-shared-directory", "friends"});
+  EXPECT_EQ(told.status, 0) << told.err;
+  EXPECT_THAT(told.out, HasSubstr("tandem-kvstore"));
+  const Outcome silent =
+      cli_.Run({"status", address_, "--allow-shared-directory", ""});
+  EXPECT_EQ(silent.status, 2);
+  EXPECT_THAT(silent.err, HasSubstr("say why"));
+}
+
+TEST_F(SharedDirectoryTest, IsNoProblemToADoctorWhoIsToldWhy) {
+  const auto app =
+      StartApp(cli_, path_, {"--allow-shared-directory", "friends"});
+  const Outcome untold = cli_.Run({"doctor", address_});
+  EXPECT_EQ(untold.status, 1);
+  EXPECT_THAT(untold.out,
+              AllOf(HasSubstr("problem: "), HasSubstr("mode 0777")));
+  const Outcome told =
+      cli_.Run({"doctor", address_, "--allow-shared-directory", "friends"});
+  EXPECT_EQ(told.status, 0) << told.out;
+  EXPECT_THAT(told.out, AllOf(HasSubstr("allowed, because: friends"),
+                              HasSubstr("it is tandem-kvstore")));
+}
+
+TEST_F(SharedDirectoryTest, HoldsAPairThatIsToldWhy) {
+  const Outcome untold = cli_.Run({"up"});
+  EXPECT_EQ(untold.status, 1);
+  EXPECT_THAT(untold.err, HasSubstr("--allow-shared-directory"));
+  const std::vector<std::string> why{"--allow-shared-directory", "friends"};
+  const auto up = cli_.Start({"up", "--json", why[0], why[1]});
+  ASSERT_TRUE(up->WaitLines(1)) << up->err();
+  EXPECT_EQ(cli_.Run({"query", "key"}).status, 1);
+  const Outcome submitted = cli_.Run({"submit", why[0], why[1]}, "key=1\n");
+  EXPECT_EQ(submitted.status, 0) << submitted.err;
+  const Outcome found = cli_.Run({"query", why[0], why[1], "key"});
+  EXPECT_EQ(found.status, 0) << found.err;
+}
+
+TEST_F(SharedDirectoryTest,
+       OfTheApplicationIsNotTrustedByANodeThatTrustsItsOwn) {
+  const auto app =
+      StartApp(cli_, path_, {"--allow-shared-directory", "friends"});
+  const std::string node = "unix:" + directory_ + "/node.sock";
+  const auto started = rpc::testing::Process::Start(
+      {.command = {TANDEM_BIN_DIR "/tandem-node", "--app", address_, "--listen",
+                   node, "--data", cli_.File("node"),
+                   "--allow-shared-directory", "friends"},
+       .log_path = cli_.File("node.log")});
+  ASSERT_THAT(started, IsOk());
+  const auto channel =
+      rpc::Channel::Connect(node, {.allow_shared_directory = "a test's"});
+  ASSERT_THAT(channel, IsOk());
+  ASSERT_THAT((*channel)->WaitForConnected(kLong), IsOk());
+  const absl::Time deadline = absl::Now() + kLong;
+  std::string reason;
+  while (reason.find("--app-allow-shared-directory") == std::string::npos) {
+    ASSERT_LT(absl::Now(), deadline) << reason;
+    const auto objects =
+        cli_.Run({"status", "--json", node, "--allow-shared-directory", "us"})
+            .Objects();
+    ASSERT_THAT(objects, SizeIs(1));
+    ASSERT_NE(objects[0]["app"]["state"], "RUNNING");
+    reason = objects[0]["app"]["reason"];
+  }
+}
+
 TEST(StatusTest, AFileThatIsNoSocketIsAnError) {
   Cli cli;
   std::ofstream(cli.File("file")) << "precious";
