@@ -1,4 +1,6 @@
 #include <gmock/gmock.h>
+#include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -6,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <fstream>
 #include <memory>
@@ -192,6 +195,56 @@ TEST(StatusTest, SaysWhatItMayNotSeeAndShowsTheRest) {
   EXPECT_THAT(text.out,
               AllOf(HasSubstr("not_shown.why"), HasSubstr("server.name"),
                     Not(HasSubstr("CONNECTION"))));
+}
+
+// A server that answers Hello, and knows nothing else.
+class OldServer final : public grpc::CallbackGenericService {
+ public:
+  explicit OldServer(const std::string& address) {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort(address, grpc::InsecureServerCredentials());
+    builder.RegisterCallbackGenericService(this);
+    server_ = builder.BuildAndStart();
+  }
+  ~OldServer() override { server_->Shutdown(std::chrono::system_clock::now()); }
+
+ private:
+  class Hello final : public grpc::ServerGenericBidiReactor {
+   public:
+    Hello() { StartRead(&request_); }
+
+   private:
+    void OnReadDone(bool) override {
+      rpc::v1::HelloReply hello;
+      hello.set_server("old 0.0.1");
+      const grpc::Slice slice(hello.SerializeAsString());
+      reply_ = grpc::ByteBuffer(&slice, 1);
+      StartWriteAndFinish(&reply_, {}, grpc::Status::OK);
+    }
+    void OnDone() override { delete this; }
+
+    grpc::ByteBuffer request_;
+    grpc::ByteBuffer reply_;
+  };
+
+  grpc::ServerGenericBidiReactor* CreateReactor(
+      grpc::GenericCallbackServerContext* context) override {
+    if (context->method() == "/tandem.rpc.v1.Session/Hello") return new Hello;
+    return CallbackGenericService::CreateReactor(context);
+  }
+
+  std::unique_ptr<grpc::Server> server_;
+};
+
+TEST(StatusTest, SaysThatAServerIsTooOldToTellAndShowsTheRest) {
+  Cli cli;
+  const std::string address = "unix:" + cli.File("old.sock");
+  const OldServer server(address);
+  const auto status = StatusOf(cli, address);
+  EXPECT_EQ(status["server"]["name"], "old 0.0.1");
+  ASSERT_TRUE(status.contains("not_shown")) << status;
+  EXPECT_THAT(status["not_shown"]["why"].get<std::string>(),
+              HasSubstr("has no tandem.rpc.v1.Admin"));
 }
 
 class SharedDirectoryTest : public ::testing::Test {
