@@ -1,0 +1,37 @@
+# Fails when PAGE names a test that ROOT does not have: each `Suite.Name` is to be
+# a TEST, TEST_F or TEST_P in the file that a row "| `Suite` | `file` |" of the
+# page gives for its suite, and each `tests/...` a file.
+cmake_minimum_required(VERSION 3.25)
+
+file(READ ${PAGE} page)
+set(claimed "`([A-Z][A-Za-z0-9_]*)\\.([A-Z][A-Za-z0-9_]*)`")
+
+string(REGEX MATCHALL "`tests/[A-Za-z0-9_./]+`" files "${page}")
+foreach(file IN LISTS files)
+  string(REPLACE "`" "" file ${file})
+  if(NOT EXISTS ${ROOT}/${file})
+    message(SEND_ERROR "${PAGE} names ${file}, which does not exist")
+  endif()
+endforeach()
+
+string(REGEX MATCHALL "${claimed}" tests "${page}")
+list(REMOVE_DUPLICATES tests)
+if(NOT tests)
+  message(SEND_ERROR "${PAGE} names no test")
+endif()
+foreach(test IN LISTS tests)
+  string(REGEX REPLACE "${claimed}" "\\1" suite ${test})
+  string(REGEX REPLACE "${claimed}" "\\2" name ${test})
+  if(NOT page MATCHES "\\| `${suite}` \\| `([^`]+)` \\|")
+    message(SEND_ERROR "${PAGE} does not say in which file ${suite} is")
+    continue()
+  endif()
+  set(file ${CMAKE_MATCH_1})
+  if(NOT EXISTS ${ROOT}/${file})
+    continue()
+  endif()
+  file(READ ${ROOT}/${file} source)
+  if(NOT source MATCHES "\nTEST(_F|_P)?\\([ \n]*${suite},[ \n]*${name}\\)")
+    message(SEND_ERROR "${PAGE} names ${suite}.${name}, which ${file} does not have")
+  endif()
+endforeach()
