@@ -152,7 +152,7 @@ absl::Status WatchCommand::PrintAll(v1::NodeClient& client,
 
 absl::Status WatchCommand::Begin(v1::NodeClient& client) {
   TANDEM_ASSIGN_OR_RETURN(const v1::StatusReply status,
-                          client.Status({}, {.cancellation = &cancellation_}));
+                          client.Status({}, {.cancellation = cancellation_}));
   chain_id_ = status.chain_id();
   next_ = from_.value_or(status.height() + 1);
   // A chain may begin at another height than 1.
@@ -175,11 +175,11 @@ absl::Status WatchCommand::CheckChain(const v1::StatusReply& status) {
 
 absl::Status WatchCommand::Follow(v1::NodeClient& client, Output& output) {
   TANDEM_ASSIGN_OR_RETURN(const v1::StatusReply status,
-                          client.Status({}, {.cancellation = &cancellation_}));
+                          client.Status({}, {.cancellation = cancellation_}));
   TANDEM_RETURN_IF_ERROR(CheckChain(status));
   v1::SubscribeRequest request;
   request.set_from_height(next_);
-  auto blocks = client.Subscribe(request, {.cancellation = &cancellation_});
+  auto blocks = client.Subscribe(request, {.cancellation = cancellation_});
   v1::CommittedBlock block;
   while (!IsDone()) {
     if (!blocks.Read(&block)) {

@@ -5,33 +5,38 @@
 namespace tandem::rpc {
 
 void Cancellation::Cancel() {
-  MutexLock lock(mu_);
-  if (std::exchange(cancelled_, true)) return;
-  while (!callbacks_.empty()) {
-    auto callback = callbacks_.extract(callbacks_.begin());
-    running_ = callback.key();
-    running_on_ = std::this_thread::get_id();
-    mu_.Unlock();
+  // A callback may let go of the last copy but this.
+  const std::shared_ptr<State> kept = state_;
+  State& state = *kept;
+  MutexLock lock(state.mu);
+  if (std::exchange(state.cancelled, true)) return;
+  while (!state.callbacks.empty()) {
+    auto callback = state.callbacks.extract(state.callbacks.begin());
+    state.running = callback.key();
+    state.running_on = std::this_thread::get_id();
+    state.mu.Unlock();
     callback.mapped()();
     callback.mapped() = nullptr;
-    mu_.Lock();
-    running_ = 0;
-    running_on_ = {};
-    mu_.NotifyAll();
+    state.mu.Lock();
+    state.running = 0;
+    state.running_on = {};
+    state.mu.NotifyAll();
   }
 }
 
 bool Cancellation::is_cancelled() const {
-  MutexLock lock(mu_);
-  return cancelled_;
+  State& state = *state_;
+  MutexLock lock(state.mu);
+  return state.cancelled;
 }
 
 std::uint64_t Cancellation::Add(std::function<void()> callback) {
+  State& state = *state_;
   {
-    MutexLock lock(mu_);
-    if (!cancelled_) {
-      callbacks_.emplace(next_key_, std::move(callback));
-      return next_key_++;
+    MutexLock lock(state.mu);
+    if (!state.cancelled) {
+      state.callbacks.emplace(state.next_key, std::move(callback));
+      return state.next_key++;
     }
   }
   callback();
@@ -40,11 +45,13 @@ std::uint64_t Cancellation::Add(std::function<void()> callback) {
 
 void Cancellation::Remove(std::uint64_t key) {
   if (key == 0) return;
-  MutexLock lock(mu_);
-  callbacks_.erase(key);
-  if (running_on_ == std::this_thread::get_id()) return;
-  mu_.Await([this, key]()
-                ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return running_ != key; });
+  State& state = *state_;
+  MutexLock lock(state.mu);
+  state.callbacks.erase(key);
+  if (state.running_on == std::this_thread::get_id()) return;
+  state.mu.Await([&state, key]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(state.mu) {
+    return state.running != key;
+  });
 }
 
 }  // namespace tandem::rpc

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <thread>
 
 #include "rpc/base/mutex.h"
@@ -15,29 +16,36 @@ namespace tandem::rpc {
 // A switch that ends every call that was given it (CallOptions::cancellation)
 // with kCancelled. Thrown once; calls begun later end at once.
 //
-// Lifecycle: must outlive the calls that use it.
+// Lifecycle: copies are the same switch. A call keeps one, so who began it may
+// let go of theirs before it is over.
 // Thread safety: thread-safe.
 class Cancellation {
  public:
-  void Cancel() ABSL_LOCKS_EXCLUDED(mu_);
-  bool is_cancelled() const ABSL_LOCKS_EXCLUDED(mu_);
+  Cancellation() : state_(std::make_shared<State>()) {}
+
+  void Cancel();
+  bool is_cancelled() const;
 
   // For transports: runs `callback` on Cancel(), at once if it was called
   // before. Returns a key for Remove(), or 0 if it has run.
-  std::uint64_t Add(std::function<void()> callback) ABSL_LOCKS_EXCLUDED(mu_);
+  std::uint64_t Add(std::function<void()> callback);
   // For transports: `key`'s callback will not begin any more and, unless this
   // is called from within it, is not running when this returns.
-  void Remove(std::uint64_t key) ABSL_LOCKS_EXCLUDED(mu_);
+  void Remove(std::uint64_t key);
 
  private:
-  mutable Mutex mu_;
-  bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
-  // The callback that runs now, and where.
-  std::uint64_t running_ ABSL_GUARDED_BY(mu_) = 0;
-  std::thread::id running_on_ ABSL_GUARDED_BY(mu_);
-  std::uint64_t next_key_ ABSL_GUARDED_BY(mu_) = 1;
-  std::map<std::uint64_t, std::function<void()>> callbacks_
-      ABSL_GUARDED_BY(mu_);
+  struct State {
+    Mutex mu;
+    bool cancelled ABSL_GUARDED_BY(mu) = false;
+    // The callback that runs now, and where.
+    std::uint64_t running ABSL_GUARDED_BY(mu) = 0;
+    std::thread::id running_on ABSL_GUARDED_BY(mu);
+    std::uint64_t next_key ABSL_GUARDED_BY(mu) = 1;
+    std::map<std::uint64_t, std::function<void()>> callbacks
+        ABSL_GUARDED_BY(mu);
+  };
+
+  std::shared_ptr<State> state_;
 };
 
 }  // namespace tandem::rpc

@@ -191,7 +191,7 @@ class InProcessTransport::UnaryCall final
   void Begin(WorkerPool* pool) {
     unanswered_ = shared_from_this();
     const auto self = unanswered_;
-    if (cancellation_ != nullptr) {
+    if (cancellation_.has_value()) {
       const std::uint64_t key =
           cancellation_->Add([this] { Abort(Cancelled(method_)); });
       MutexLock lock(mu_);
@@ -275,7 +275,7 @@ class InProcessTransport::UnaryCall final
   void* const handler_;
   const std::size_t max_message_bytes_;
   const absl::Duration timeout_;
-  Cancellation* const cancellation_;
+  std::optional<Cancellation> cancellation_;
   const std::shared_ptr<CallTable> calls_;
   const std::unique_ptr<MessageLite> request_;
   std::shared_ptr<UnaryCall> unanswered_;  // Until the handler has answered.
@@ -419,7 +419,7 @@ class InProcessTransport::Stream final
 
   void Begin(WorkerPool* pool) {
     const auto self = shared_from_this();
-    if (cancellation_ != nullptr) {
+    if (cancellation_.has_value()) {
       const std::uint64_t key =
           cancellation_->Add([this] { Abort(Cancelled(method_)); });
       MutexLock lock(mu_);
@@ -547,7 +547,7 @@ class InProcessTransport::Stream final
   void* const handler_;
   const std::size_t max_message_bytes_;
   const absl::Duration timeout_;
-  Cancellation* const cancellation_;
+  std::optional<Cancellation> cancellation_;
   const std::shared_ptr<CallTable> calls_;
   const std::unique_ptr<MessageLite> request_;  // Of a server stream.
   std::shared_ptr<Stream> waiting_;             // While the pool has it.
@@ -649,7 +649,8 @@ void* InProcessTransport::HandlerOf(const Method& method) const {
 absl::Status InProcessTransport::CheckStart(const Method& method,
                                             const MessageLite* request,
                                             const CallOptions& options) const {
-  if (options.cancellation != nullptr && options.cancellation->is_cancelled()) {
+  if (options.cancellation.has_value() &&
+      options.cancellation->is_cancelled()) {
     return Cancelled(method);
   }
   if (HandlerOf(method) == nullptr) {

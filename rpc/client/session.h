@@ -11,9 +11,9 @@
 namespace tandem::rpc {
 
 // Carries calls over one connection and never reconnects: once the connection
-// or the server is gone, every call ends with kUnavailable. For clients that must
-// know when the server was restarted, such as a node that has to compare states
-// before it goes on. Others use Channel, which opens sessions as needed.
+// or the server is gone, every call ends with kUnavailable. For clients that
+// must know when the server was restarted, such as a node that has to compare
+// states before it goes on. Others use Channel, which opens sessions as needed.
 //
 // Thread safety: thread-safe.
 class Session : public Transport {
@@ -25,8 +25,8 @@ class Session : public Transport {
   // True once the connection has ended; never becomes false again.
   virtual bool is_over() const = 0;
 
-  // Waits until is_over() or for `timeout`; returns is_over(). Notices the death
-  // of the server at once.
+  // Waits until is_over() or for `timeout`; returns is_over(). Notices the
+  // death of the server at once.
   virtual bool WaitOver(absl::Duration timeout) const = 0;
 
   // Ends the connection: calls in flight end with kUnavailable or kCancelled.

@@ -28,8 +28,8 @@ struct CallOptions {
   // While no server answers at the address: false, the call fails at once with
   // kUnavailable; true, it waits for one until its deadline.
   bool wait_for_ready = false;
-  // Cancels the call when told to. Must outlive the call. May be null.
-  Cancellation* cancellation = nullptr;
+  // Cancels the call when told to.
+  std::optional<Cancellation> cancellation = std::nullopt;
 };
 
 // One unary call in flight, made by the generated client. The transport fills

@@ -41,7 +41,7 @@ absl::Status Cancelled() {
 }
 
 // No cancellation reaches the call any more.
-void StopCancellation(const WaitingCall& waiting) {
+void StopCancellation(WaitingCall& waiting) {
   if (waiting.cancellation_key != 0) {
     waiting.options.cancellation->Remove(waiting.cancellation_key);
   }
@@ -80,17 +80,17 @@ class WaitingCalls::Queue : public std::enable_shared_from_this<Queue> {
 };
 
 void WaitingCalls::Queue::Add(WaitingCall waiting) {
-  Cancellation* const cancellation = waiting.options.cancellation;
+  std::optional<Cancellation> cancellation = waiting.options.cancellation;
   const std::uint64_t id = NextId();
-  // First, for once the call is in the queue it may end, and `cancellation` go.
-  if (cancellation != nullptr) {
+  // First, for once the call is in the queue it may end.
+  if (cancellation.has_value()) {
     waiting.cancellation_key = cancellation->Add(
         [self = shared_from_this(), id] { self->Cancel(id); });
   }
   {
     MutexLock lock(mu_);
     // If not cancelled by now, Cancel() finds the call.
-    if (cancellation == nullptr || !cancellation->is_cancelled()) {
+    if (!cancellation.has_value() || !cancellation->is_cancelled()) {
       calls_.emplace(id, std::move(waiting));
       if (!thread_.joinable()) {
         thread_ = std::thread([self = shared_from_this()] { self->Run(); });
@@ -174,7 +174,7 @@ void WaitingCalls::Queue::BeginAll(Connection& connection) {
 }
 
 void WaitingCalls::Queue::EndAll(const absl::Status& status) {
-  for (const WaitingCall& waiting : TakeAll()) {
+  for (WaitingCall& waiting : TakeAll()) {
     StopCancellation(waiting);
     Finish(waiting.call, status);
   }
@@ -192,7 +192,7 @@ void WaitingCalls::Queue::EndOverdue(const absl::Status& reason) {
       calls_.erase(current);
     }
   }
-  for (const WaitingCall& waiting : overdue) {
+  for (WaitingCall& waiting : overdue) {
     StopCancellation(waiting);
     Finish(waiting.call,
            absl::DeadlineExceededError(absl::StrCat(

@@ -268,7 +268,7 @@ class GrpcTransport::UnaryCall final : public grpc::ClientUnaryReactor {
     UnaryStub(connection_->channel())
         .PrepareUnaryCall(&context_, call_->method->path, {}, &request,
                           &incoming_, this);
-    if (cancellation_ != nullptr) {
+    if (cancellation_.has_value()) {
       cancellation_key_ = cancellation_->Add([this] { context_.TryCancel(); });
     }
     StartCall();
@@ -276,7 +276,7 @@ class GrpcTransport::UnaryCall final : public grpc::ClientUnaryReactor {
 
  private:
   void OnDone(const grpc::Status& status) override {
-    if (cancellation_ != nullptr) cancellation_->Remove(cancellation_key_);
+    if (cancellation_.has_value()) cancellation_->Remove(cancellation_key_);
     ClientCall* const call = call_;
     call->status = End(status);
     delete this;
@@ -287,7 +287,7 @@ class GrpcTransport::UnaryCall final : public grpc::ClientUnaryReactor {
     if (IsFromServer(status.error_code())) connection_->SetAnswered();
     if (status.ok()) return FitsUs(incoming_.status);
     if (status.error_code() == grpc::StatusCode::CANCELLED &&
-        cancellation_ != nullptr && cancellation_->is_cancelled()) {
+        cancellation_.has_value() && cancellation_->is_cancelled()) {
       return Cancelled(call_->method->path);
     }
     return connection_->Explain(*call_->method, status, timeout_);
@@ -296,7 +296,7 @@ class GrpcTransport::UnaryCall final : public grpc::ClientUnaryReactor {
   const std::shared_ptr<Connection> connection_;
   ClientCall* const call_;
   const absl::Duration timeout_;
-  Cancellation* const cancellation_;
+  std::optional<Cancellation> cancellation_;
   std::uint64_t cancellation_key_ = 0;
   Incoming incoming_;
   grpc::ClientContext context_;
@@ -325,7 +325,7 @@ class GrpcTransport::Stream final
         .PrepareBidiStreamingCall(&context_, method_.path, {}, this);
     // Reads and writes begin outside gRPC's reactions: no OnDone before LetGo.
     AddHold();
-    if (cancellation_ != nullptr) {
+    if (cancellation_.has_value()) {
       cancellation_key_ = cancellation_->Add([this] { Cancel(); });
     }
     StartCall();
@@ -475,7 +475,7 @@ class GrpcTransport::Stream final
   }
 
   void OnDone(const grpc::Status& status) override ABSL_LOCKS_EXCLUDED(mu_) {
-    if (cancellation_ != nullptr) cancellation_->Remove(cancellation_key_);
+    if (cancellation_.has_value()) cancellation_->Remove(cancellation_key_);
     // Maybe the last owner: then this object is gone at the end.
     const auto self = std::exchange(grpc_owner_, nullptr);
     Received done;
@@ -492,7 +492,7 @@ class GrpcTransport::Stream final
     if (status.ok()) return absl::OkStatus();
     if (status.error_code() == grpc::StatusCode::CANCELLED &&
         (is_cancelled_ ||
-         (cancellation_ != nullptr && cancellation_->is_cancelled()))) {
+         (cancellation_.has_value() && cancellation_->is_cancelled()))) {
       return Cancelled(method_.path);
     }
     return connection_->Explain(method_, status, timeout_);
@@ -501,7 +501,7 @@ class GrpcTransport::Stream final
   const std::shared_ptr<Connection> connection_;
   const Method& method_;
   const std::optional<absl::Duration> timeout_;
-  Cancellation* const cancellation_;
+  std::optional<Cancellation> cancellation_;
   std::uint64_t cancellation_key_ = 0;
   std::shared_ptr<Stream> grpc_owner_;      // Until OnDone.
   std::atomic<bool> is_cancelled_ = false;  // by us
@@ -566,7 +566,8 @@ absl::Status GrpcTransport::CheckStart(const Connection& connection,
                                        const Method& method,
                                        const MessageLite* request,
                                        const CallOptions& options) {
-  if (options.cancellation != nullptr && options.cancellation->is_cancelled()) {
+  if (options.cancellation.has_value() &&
+      options.cancellation->is_cancelled()) {
     return Cancelled(method.path);
   }
   if (connection.WaitOver(absl::ZeroDuration())) {

@@ -1,6 +1,7 @@
 #include "rpc/client/cancellation.h"
 
 #include <atomic>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -67,6 +68,18 @@ TEST(CancellationTest, RemoveWaitsForTheCallbackThatRuns) {
     canceller.join();
     EXPECT_FALSE(ran_dead);
   }
+}
+
+TEST(CancellationTest, CopiesAreTheSameSwitchAndOutliveEachOther) {
+  auto first = std::make_unique<Cancellation>();
+  Cancellation copy = *first;
+  bool is_told = false;
+  const std::uint64_t key = copy.Add([&] { is_told = true; });
+  first->Cancel();
+  EXPECT_TRUE(is_told);
+  first.reset();
+  EXPECT_TRUE(copy.is_cancelled());
+  copy.Remove(key);
 }
 
 }  // namespace

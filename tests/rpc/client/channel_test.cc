@@ -191,11 +191,11 @@ TEST_F(ChannelTest, AServerThatDoesNotKnowHelloServesAllTheSame) {
   RefusalLog refusals("plain");
   const CallGuard guard(policy, 100, refusals);
   const auto connection = std::make_shared<ServerConnection>(Caller{});
-  GrpcService service(Serve(probe_),
-                      {.connection_of =
-                           [&](const std::string&) { return connection; },
-                       .guard = &guard,
-                       .pool = &pool});
+  GrpcService service(
+      Serve(probe_),
+      {.connection_of = [&](const std::string&) { return connection; },
+       .guard = &guard,
+       .pool = &pool});
   grpc::ServerBuilder builder;
   builder.AddListeningPort(dir_.Address("s"),
                            grpc::InsecureServerCredentials());
@@ -260,7 +260,7 @@ TEST_F(ChannelTest, ACallThatWaitsCanBeCancelled) {
   Cancellation cancellation;
   Outcome outcome;
   CallOptions options = kWait;
-  options.cancellation = &cancellation;
+  options.cancellation = cancellation;
   ProbeClient(*channel_).Echo(
       {}, options, [&](const absl::StatusOr<Item>& reply) { outcome = reply; });
   cancellation.Cancel();
@@ -272,7 +272,7 @@ TEST_F(ChannelTest, ACallThatWaitedCanBeCancelledAfterwards) {
   Cancellation cancellation;
   Outcome outcome;
   CallOptions options = kWait;
-  options.cancellation = &cancellation;
+  options.cancellation = cancellation;
   ProbeClient(*channel_).Hang(
       {}, options, [&](const absl::StatusOr<Item>& reply) { outcome = reply; });
   StartServer();

@@ -264,7 +264,7 @@ TEST_F(LimitsTest, CallsBeyondTheLimitOfAConnectionAreRefusedAndNameIt) {
   std::latch over(3);
   for (int i = 0; i < 3; ++i) {
     ProbeClient(*channel_).HangLater(
-        {}, {.cancellation = &cancellation},
+        {}, {.cancellation = cancellation},
         [&](const absl::StatusOr<Item>&) { over.count_down(); });
   }
   ASSERT_TRUE(Eventually([&] { return in_flight() == 3; }));
@@ -284,7 +284,7 @@ TEST_F(LimitsTest, RequestsBeyondTheMemoryAreRefusedUntilOthersHaveEnded) {
   Cancellation cancellation;
   std::latch over(1);
   ProbeClient(*channel_).HangLater(
-      ItemOf(700'000), {.cancellation = &cancellation},
+      ItemOf(700'000), {.cancellation = cancellation},
       [&](const absl::StatusOr<Item>&) { over.count_down(); });
   ASSERT_TRUE(probe_.began.Wait());
   EXPECT_GE(Limit("max_request_memory").used(), 700'000u);
@@ -361,7 +361,7 @@ TEST_F(LimitsTest, AConnectionWithoutCallsIsEndedOneWithACallIsNot) {
   Cancellation cancellation;
   std::latch over(1);
   ProbeClient(**busy).HangLater(
-      {}, {.cancellation = &cancellation},
+      {}, {.cancellation = cancellation},
       [&](const absl::StatusOr<Item>&) { over.count_down(); });
   ASSERT_TRUE(probe_.began.Wait());
   const auto idle = Channel::Connect(dir_.Address("s"));

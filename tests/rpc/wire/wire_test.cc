@@ -183,7 +183,7 @@ TEST_P(WireTest, CancellationEndsCallsAndReachesTheHandler) {
   std::thread caller([&] {
     ended = probe()
                 .Hang(Item(), {.timeout = absl::Seconds(60),
-                               .cancellation = &cancellation})
+                               .cancellation = cancellation})
                 .status();
   });
   EXPECT_TRUE(service_.began.Wait());
@@ -196,7 +196,7 @@ TEST_P(WireTest, CancellationEndsCallsAndReachesTheHandler) {
 TEST_P(WireTest, CancelledBeforeItBeganTheCallIsNotMade) {
   Cancellation cancellation;
   cancellation.Cancel();
-  EXPECT_THAT(probe().Echo(Item(), {.cancellation = &cancellation}),
+  EXPECT_THAT(probe().Echo(Item(), {.cancellation = cancellation}),
               StatusIs(absl::StatusCode::kCancelled));
   EXPECT_EQ(service_.calls, 0);
 }
@@ -327,7 +327,7 @@ TEST_P(WireTest, CancelEndsAStreamThatIsBeingRead) {
 
 TEST_P(WireTest, CancellationEndsStreams) {
   Cancellation cancellation;
-  auto stream = probe().Linger(Number(1), {.cancellation = &cancellation});
+  auto stream = probe().Linger(Number(1), {.cancellation = cancellation});
   Item item;
   ASSERT_TRUE(stream.Read(&item));
   std::thread canceller([&] { cancellation.Cancel(); });
@@ -381,7 +381,7 @@ TEST_P(WireTest, FullQueueAnswersResourceExhausted) {
   Event all_ended;
   constexpr int kCalls = 3;
   const CallOptions options = {.timeout = absl::Seconds(60),
-                               .cancellation = &cancellation};
+                               .cancellation = cancellation};
   // One runs, and hangs; of the others one waits and one is too many.
   probe().Hang(Item(), options, [&](absl::StatusOr<Item>) {
     if (++ended == kCalls) all_ended.Set();
