@@ -16,6 +16,7 @@
 
 #include "absl/time/clock.h"
 #include "rpc/base/status_macros.h"
+#include "rpc/server/first_bytes.h"
 #include "rpc/socket/peer_credentials.h"
 #include "spdlog/spdlog.h"
 
@@ -26,7 +27,6 @@ namespace {
 constexpr std::uint64_t kWakeUp = 0;
 constexpr std::uint64_t kListening = ~std::uint64_t{0};
 
-constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 // So that one rush of clients does not keep others waiting.
 constexpr int kAcceptsInARow = 64;
 constexpr absl::Duration kPause = absl::Milliseconds(100);
@@ -172,8 +172,8 @@ void FrontDoor::HandleEvents(std::uint64_t id, std::uint32_t events) {
   }
   const auto it = waiting_.find(id);
   if (it == waiting_.end()) return ForgetServed(id);
-  LookAtPreface(id, it->second,
-                (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
+  LookAtFirstBytes(id, it->second,
+                   (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
 }
 
 void FrontDoor::AcceptAll() {
@@ -285,21 +285,25 @@ void FrontDoor::Refuse(Refusal reason, const Caller& caller,
   refusals_.Add(reason, caller, fmt::format("connection closed: {}", why));
 }
 
-void FrontDoor::LookAtPreface(std::uint64_t id, Waiting& connection,
-                              bool peer_left) {
-  char bytes[kPreface.size()];
+void FrontDoor::LookAtFirstBytes(std::uint64_t id, Waiting& connection,
+                                 bool peer_left) {
+  char bytes[kFirstBytesNeeded];
   const ssize_t got =
       ::recv(connection.fd.get(), bytes, sizeof(bytes), MSG_PEEK);
   if (got < 0 && (errno == EAGAIN || errno == EINTR) && !peer_left) return;
   const std::string_view seen(bytes, got > 0 ? got : 0);
-  if (seen == kPreface) return Serve(id, connection);
-  if (got > 0 && kPreface.starts_with(seen) && !peer_left) return;
-  if (kPreface.starts_with(seen)) {
-    Refuse(Refusal::kLeftEarly, connection.caller,
-           "it left before it said what it wants");
-  } else {
-    Refuse(Refusal::kUnknownFirstBytes, connection.caller,
-           "its first bytes are not gRPC's");
+  switch (JudgeFirstBytes(seen)) {
+    case FirstBytes::kGrpc:
+      return Serve(id, connection);
+    case FirstBytes::kNeedMore:
+      if (got > 0 && !peer_left) return;
+      Refuse(Refusal::kLeftEarly, connection.caller,
+             "it left before it said what it wants");
+      break;
+    case FirstBytes::kUnknown:
+      Refuse(Refusal::kUnknownFirstBytes, connection.caller,
+             "its first bytes are not gRPC's");
+      break;
   }
   ForgetWaiting(id);
 }

@@ -59,11 +59,12 @@ struct FrontDoorCounts {
 
 // One thread that accepts from a listening socket. Each connection passes: the
 // limits, the access policy over what the kernel says of the peer, the 24 bytes
-// that every HTTP/2 client begins with, unread (gRPC enforces no limit on them
-// for a descriptor that it is given). Then it is entered in the ConnectionTable
-// and its descriptor handed over. Whatever fails costs that one connection: it
-// is closed and nothing is sent, for a client that is told why by GOAWAY comes
-// back at once, and one that is closed on waits; why, is in the RefusalLog.
+// that every HTTP/2 client begins with (first_bytes.h), unread (gRPC enforces
+// no limit on them for a descriptor that it is given). Then it is entered in
+// the ConnectionTable and its descriptor handed over. Whatever fails costs that
+// one connection: it is closed and nothing is sent, for a client that is told
+// why by GOAWAY comes back at once, and one that is closed on waits; why, is in
+// the RefusalLog.
 //
 // The last descriptors that the process may have are not given to clients, so
 // that the program can still open its files; when others have taken even these,
@@ -145,7 +146,7 @@ class FrontDoor {
   // Says no in the log; the connection closes with its owner.
   void Refuse(Refusal reason, const Caller& caller, std::string_view why);
   void HandleEvents(std::uint64_t id, std::uint32_t events);
-  void LookAtPreface(std::uint64_t id, Waiting& connection, bool peer_left);
+  void LookAtFirstBytes(std::uint64_t id, Waiting& connection, bool peer_left);
   void Serve(std::uint64_t id, Waiting& waiting);
   void ForgetWaiting(std::uint64_t id);
   void ForgetServed(std::uint64_t id);

@@ -1,0 +1,65 @@
+// The first bytes of a client, which may be anything and come in any pieces.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+
+#include "rpc/server/first_bytes.h"
+
+namespace {
+
+using tandem::rpc::FirstBytes;
+using tandem::rpc::JudgeFirstBytes;
+using tandem::rpc::kFirstBytesNeeded;
+
+// RFC 9113, 3.4.
+constexpr std::string_view kGrpc =
+    "\x50\x52\x49\x20\x2a\x20\x48\x54\x54\x50\x2f\x32"
+    "\x2e\x30\x0d\x0a\x0d\x0a\x53\x4d\x0d\x0a\x0d\x0a";
+
+void Check(bool holds) {
+  if (!holds) std::abort();
+}
+
+// Needs more of each beginning until it is sure, by kFirstBytesNeeded at the
+// latest, and sticks to that: so it is the same in whatever pieces the bytes
+// come.
+void CheckBeginnings(std::string_view bytes) {
+  FirstBytes before = FirstBytes::kNeedMore;
+  for (std::size_t length = 0; length <= bytes.size(); ++length) {
+    const FirstBytes now = JudgeFirstBytes(bytes.substr(0, length));
+    Check(before == FirstBytes::kNeedMore || now == before);
+    Check(now != FirstBytes::kNeedMore || length < kFirstBytesNeeded);
+    before = now;
+  }
+}
+
+// Right is what begins as gRPC does, and wrong what cannot become that.
+void CheckJudgement(std::string_view bytes) {
+  const std::size_t common = std::min(bytes.size(), kGrpc.size());
+  const bool is_begun = bytes.substr(0, common) == kGrpc.substr(0, common);
+  const FirstBytes expected = !is_begun                ? FirstBytes::kUnknown
+                              : common == kGrpc.size() ? FirstBytes::kGrpc
+                                                       : FirstBytes::kNeedMore;
+  Check(JudgeFirstBytes(bytes) == expected);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data,
+                                      std::size_t size) {
+  const std::string_view bytes(reinterpret_cast<const char*>(data), size);
+  CheckBeginnings(bytes);
+  CheckJudgement(bytes);
+  // Behind what is right so far, and in the place of each of its bytes: few
+  // inputs come that far by themselves.
+  for (std::size_t length = 0; length <= kGrpc.size(); ++length) {
+    const std::string near = std::string(kGrpc.substr(0, length)).append(bytes);
+    CheckBeginnings(near);
+    CheckJudgement(near);
+  }
+  return 0;
+}
