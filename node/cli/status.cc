@@ -103,6 +103,7 @@ void AddServerStatus(const rpc::v1::ServerStatusReply& status, absl::Time now,
   server["who_may_connect"] = status.who_may_connect();
   server["accepted_connections"] = status.accepted_connections();
   server["served_connections"] = status.served_connections();
+  server["unused_connections"] = status.unused_connections();
   json["limits"] = Json::object();
   for (const auto& limit : status.limits()) {
     json["limits"][limit.name()] = {{"limit", limit.limit()},

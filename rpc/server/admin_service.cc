@@ -57,6 +57,7 @@ absl::StatusOr<v1::ServerStatusReply> AdminService::ServerStatus(
   const FrontDoorCounts counts = sources_.counts();
   reply.set_accepted_connections(counts.accepted);
   reply.set_served_connections(counts.served);
+  reply.set_unused_connections(counts.unused);
   used["max_connections"] = counts.open;
   used["max_connections_per_uid"] = counts.most_of_one_uid;
   used["max_request_memory"] = sources_.request_memory.used();

@@ -297,8 +297,12 @@ void FrontDoor::LookAtFirstBytes(std::uint64_t id, Waiting& connection,
       return Serve(id, connection);
     case FirstBytes::kNeedMore:
       if (got > 0 && !peer_left) return;
-      Refuse(Refusal::kLeftEarly, connection.caller,
-             "it left before it said what it wants");
+      if (seen.empty()) {
+        ++unused_;
+      } else {
+        Refuse(Refusal::kLeftEarly, connection.caller,
+               "it left before it said what it wants");
+      }
       break;
     case FirstBytes::kUnknown:
       Refuse(Refusal::kUnknownFirstBytes, connection.caller,
@@ -435,6 +439,7 @@ void FrontDoor::UpdateCounts() {
   }
   MutexLock lock(mu_);
   counts_ = {.accepted = accepted_,
+             .unused = unused_,
              .served = all_served_,
              .open = served_.size(),
              .most_of_one_uid = most};

@@ -47,9 +47,13 @@ struct FrontDoorOptions {
   std::size_t max_request_memory_per_uid = std::size_t{512} << 20;
 };
 
-// Connections since the door was opened.
+// Connections since the door was opened. Those accepted were served, unused or
+// refused, or still wait.
 struct FrontDoorCounts {
   std::uint64_t accepted = 0;
+  // Whose client left without a byte, as who only looks whether a server lives
+  // does. Nothing was asked, so nothing is refused.
+  std::uint64_t unused = 0;
   // Handed over, and of these still open.
   std::uint64_t served = 0;
   std::uint64_t open = 0;
@@ -181,6 +185,7 @@ class FrontDoor {
   std::map<std::uint64_t, Served> served_;
   std::map<uid_t, OfUid> of_uid_;
   std::uint64_t accepted_ = 0;
+  std::uint64_t unused_ = 0;
   std::uint64_t all_served_ = 0;
   std::uint64_t last_id_ = 0;
   // While there is no descriptor left even to refuse with.

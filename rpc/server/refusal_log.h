@@ -22,7 +22,7 @@ enum class Refusal : std::uint8_t {
   kTooManyConnections,
   kTooManyConnectionsOfUid,
   kOutOfDescriptors,
-  kLeftEarly,          // before its first bytes were complete
+  kLeftEarly,          // in the middle of its first bytes
   kUnknownFirstBytes,  // no wire begins so
   kLateFirstBytes,
   kIdle,

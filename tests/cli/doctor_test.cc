@@ -59,6 +59,22 @@ TEST_F(DoctorTest, FindsNothingWrongWithAPairThatRuns) {
                     HasSubstr("it is tandem-node"), Not(HasSubstr("problem"))));
 }
 
+TEST_F(DoctorTest, IsNoRefusalToTheServerItLooksAt) {
+  const auto up = cli_.Up();
+  const std::string address = Cli::Ready(*up)["app"]["address"];
+  const auto status = [&] {
+    const auto objects = cli_.Run({"status", "--json", address}).Objects();
+    return objects.size() == 1 ? objects[0] : nlohmann::json::object();
+  };
+  const auto before = status();
+  ASSERT_EQ(cli_.Run({"doctor", address}).status, 0);
+  const auto after = status();
+  EXPECT_GT(after["server"]["unused_connections"],
+            before["server"]["unused_connections"]);
+  EXPECT_EQ(after["refusals"], before["refusals"]);
+  EXPECT_EQ(after["refusals"]["left-early"], 0);
+}
+
 TEST_F(DoctorTest, PrintsAnObjectPerSocket) {
   const auto up = cli_.Up();
   const auto objects = cli_.Run({"doctor", "--json"}).Objects();

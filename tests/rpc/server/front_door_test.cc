@@ -185,12 +185,26 @@ TEST_F(FrontDoorTest, ClosesOnGarbageAtOnce) {
 
 TEST_F(FrontDoorTest, ForgetsAClientThatLeavesTooEarly) {
   Open({.max_connections = 1, .preface_timeout = absl::Hours(1)});
-  Connect();
-  EXPECT_TRUE(Eventually([&] { return Refusals(Refusal::kLeftEarly) == 1; }));
   ConnectAndSay(kPreface.substr(0, 5));
-  EXPECT_TRUE(Eventually([&] { return Refusals(Refusal::kLeftEarly) == 2; }));
+  EXPECT_TRUE(Eventually([&] { return Refusals(Refusal::kLeftEarly) == 1; }));
   const UniqueFd client = ConnectAndSay(kPreface);
   EXPECT_TRUE(HasServed(1)) << "its place is free";
+}
+
+TEST_F(FrontDoorTest, AClientThatLeavesWithoutAByteIsCountedButNotRefused) {
+  Open({.max_connections = 1, .preface_timeout = absl::Hours(1)});
+  for (std::uint64_t i = 1; i <= 3; ++i) {
+    Connect();
+    ASSERT_TRUE(Eventually([&] { return door_->counts().unused == i; }));
+  }
+  const UniqueFd client = ConnectAndSay(kPreface);
+  ASSERT_TRUE(HasServed(1)) << "its place is free";
+  for (std::size_t i = 0; i < kRefusals; ++i) {
+    EXPECT_EQ(Refusals(static_cast<Refusal>(i)), 0u)
+        << RefusalName(static_cast<Refusal>(i));
+  }
+  EXPECT_EQ(door_->counts().accepted, 4u);
+  EXPECT_EQ(door_->counts().served, 1u);
 }
 
 TEST_F(FrontDoorTest, APolicyThatDoesNotAllowUsClosesAndSaysNothing) {
