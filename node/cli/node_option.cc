@@ -1,13 +1,15 @@
 #include "node/cli/node_option.h"
 
-#include <unistd.h>
+#include <sys/stat.h>
+
+#include <cerrno>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "node/cli/pair_directory.h"
 #include "rpc/base/status_macros.h"
 #include "rpc/server/program.h"
-#include "rpc/socket/diagnosis.h"
+#include "rpc/socket/unix_address.h"
 
 namespace tandem::node {
 namespace {
@@ -72,22 +74,14 @@ std::string NodeOption::Advice(absl::StatusCode code) const {
   if (code == absl::StatusCode::kUnimplemented) {
     return "; is it a node? `tandem status` says what it is";
   }
-  if (code != absl::StatusCode::kUnavailable &&
-      code != absl::StatusCode::kPermissionDenied) {
-    return "";
-  }
   const auto address = rpc::UnixAddress::Parse(address_);
-  if (!address.ok()) return "";
-  const rpc::Diagnosis found = rpc::Diagnose(*address);
-  if (code == absl::StatusCode::kUnavailable) {
-    return found.nobody_listens
-               ? "; `tandem up` starts a pair"
-               : absl::StrCat("; `tandem doctor ", address_, "` says more");
-  }
-  const uid_t expected = server_uid_.value_or(::geteuid());
-  if (!found.server_uid || *found.server_uid == expected) return "";
-  return absl::StrCat("; if it is to run as that user, say --server-uid ",
-                      *found.server_uid);
+  if (code != absl::StatusCode::kUnavailable || !address.ok()) return "";
+  // Without another connection, which a server that refuses us would count.
+  struct stat info;
+  const bool is_absent =
+      ::lstat(address->path().c_str(), &info) != 0 && errno == ENOENT;
+  return is_absent ? "; `tandem up` starts a pair"
+                   : absl::StrCat("; `tandem doctor ", address_, "` says more");
 }
 
 }  // namespace tandem::node

@@ -98,7 +98,8 @@ ProgramOptions::ProgramOptions(CLI::App& program, std::string role)
       .add_option("--allow-call", rules_,
                   "Who alone may call a service, or one method of it: "
                   "kv.v1.Store/Put=user:alice,group:ops, or * for everybody "
-                  "who may connect")
+                  "who may connect. A rule for tandem.rpc.v1.Admin, which "
+                  "`tandem status` asks, replaces its default, our own user")
       ->type_name("SERVICE[/METHOD]=WHO,...")
       ->allow_extra_args(false);
 }

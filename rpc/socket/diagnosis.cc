@@ -271,7 +271,6 @@ class Doctor {
   }
 
   void LookAtNothing(int error) {
-    diagnosis_.nobody_listens = error == ENOENT;
     if (error != ENOENT) {
       Problem(
           absl::StrCat("cannot look at ", path_, ": ", std::strerror(error)),
@@ -290,7 +289,6 @@ class Doctor {
   }
 
   void LookAtStale() {
-    diagnosis_.nobody_listens = true;
     if (holder_) {
       Problem(absl::StrCat("nobody listens at ", path_, ", though ",
                            ProcessName(*holder_), " holds the lock"),

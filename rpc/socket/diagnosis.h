@@ -34,8 +34,6 @@ struct Diagnosis {
   // Whom the server that lives there runs as; nothing when none takes our
   // connections.
   std::optional<uid_t> server_uid;
-  // There is no socket, or a dead server left it.
-  bool nobody_listens = false;
 };
 
 // Looks at the directories above the socket, its lock file, its owner and mode,

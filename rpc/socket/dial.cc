@@ -154,7 +154,8 @@ absl::StatusOr<UniqueFd> Dial(const UnixAddress& address, uid_t server_uid,
         absl::StrCat("the server at ", address.path(), " runs as uid ",
                      server.uid, ", not as uid ", server_uid,
                      ": nothing was sent to it (where that is meant, say so: "
-                     "ChannelOptions::server_uid)"));
+                     "--server-uid ",
+                     server.uid, " of `tandem`, ChannelOptions::server_uid)"));
   }
   if (allow_shared_directory.empty()) {
     TANDEM_RETURN_IF_ERROR(CheckPath(address, server_uid));
