@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "rpc/base/file.h"
 #include "rpc/base/status_macros.h"
+#include "rpc/base/unmapped_id.h"
 #include "rpc/socket/unix_address.h"
 
 namespace tandem::node {
@@ -33,7 +34,7 @@ PairAddresses AddressesUnder(const std::string& directory) {
 bool IsPrivateDirectory(const std::string& path) {
   struct stat found;
   return ::lstat(path.c_str(), &found) == 0 && S_ISDIR(found.st_mode) &&
-         found.st_uid == ::geteuid() && (found.st_mode & 077) == 0;
+         rpc::IsUser(found.st_uid, ::geteuid()) && (found.st_mode & 077) == 0;
 }
 
 }  // namespace

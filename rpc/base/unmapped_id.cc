@@ -6,6 +6,8 @@
 #include <sstream>
 #include <string>
 
+#include "absl/strings/str_cat.h"
+
 namespace tandem::rpc {
 namespace {
 
@@ -46,6 +48,17 @@ bool IsUnmappedGid(gid_t gid) {
   static const std::optional<std::uint32_t> overflow =
       OverflowId("/proc/self/gid_map", "/proc/sys/kernel/overflowgid");
   return overflow == gid;
+}
+
+bool IsUser(uid_t shown, uid_t uid) {
+  return shown == uid && !IsUnmappedUid(shown);
+}
+
+std::string UidName(uid_t shown) {
+  if (IsUnmappedUid(shown)) {
+    return absl::StrCat("an unmapped uid (shown as ", shown, ")");
+  }
+  return absl::StrCat("uid ", shown);
 }
 
 }  // namespace tandem::rpc

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace tandem::rpc {
@@ -18,6 +19,14 @@ namespace tandem::rpc {
 // Read once per process. Thread safety: thread-safe.
 bool IsUnmappedUid(uid_t uid);
 bool IsUnmappedGid(gid_t gid);
+
+// Whether the owner or peer that the kernel shows as `shown` is the user `uid`.
+// Never so for the number of the unmapped, even where `uid` is our own: to
+// trust by number, ask this rather than compare.
+bool IsUser(uid_t shown, uid_t uid);
+
+// "uid 1000", "an unmapped uid (shown as 65534)".
+std::string UidName(uid_t shown);
 
 // Whether a /proc/PID/uid_map or gid_map has all ids but (2^32)-1, which is
 // none. False for what it does not understand.

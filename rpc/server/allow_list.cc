@@ -145,7 +145,7 @@ void AllowList::Merge(const AllowList& other) {
 bool AllowList::Includes(const Caller& caller) const {
   if (is_everybody_) return true;
   for (const Entry& user : users_) {
-    if (user.id == caller.uid && !IsUnmappedUid(user.id)) return true;
+    if (IsUser(caller.uid, user.id)) return true;
   }
   for (const Entry& group : groups_) {
     if (std::find(caller.groups.begin(), caller.groups.end(), group.id) !=

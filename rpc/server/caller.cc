@@ -1,6 +1,5 @@
 #include "rpc/server/caller.h"
 
-#include "absl/strings/str_cat.h"
 #include "rpc/base/unmapped_id.h"
 
 namespace tandem::rpc {
@@ -17,11 +16,6 @@ std::string_view WireName(Wire wire) {
 
 bool Caller::is_unmapped() const { return IsUnmappedUid(uid); }
 
-std::string Caller::Name() const {
-  if (is_unmapped()) {
-    return absl::StrCat("an unmapped uid (shown as ", uid, ")");
-  }
-  return absl::StrCat("uid ", uid);
-}
+std::string Caller::Name() const { return UidName(uid); }
 
 }  // namespace tandem::rpc

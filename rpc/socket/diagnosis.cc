@@ -26,6 +26,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "rpc/base/unique_fd.h"
+#include "rpc/base/unmapped_id.h"
 #include "rpc/socket/directory.h"
 #include "rpc/socket/peer_credentials.h"
 
@@ -40,6 +41,7 @@ bool IsPrivateName(std::string_view name) {
 }
 
 std::string UserName(uid_t uid) {
+  if (IsUnmappedUid(uid)) return UidName(uid);
   std::vector<char> buffer(1 << 14);
   passwd entry;
   passwd* found = nullptr;
@@ -222,7 +224,7 @@ class Doctor {
     holder_ = LockHolder(info);
     if (holder_) {
       Fine(absl::StrCat("the lock is held by ", ProcessName(*holder_)));
-    } else if (info.st_uid != ::geteuid() && info.st_uid != 0) {
+    } else if (!IsUser(info.st_uid, ::geteuid()) && !IsUser(info.st_uid, 0)) {
       Note(absl::StrCat("the lock file ", lock_path_, " belongs to ",
                         UserName(info.st_uid), " (mode ", Mode(info),
                         "): servers of others may not be able to start here"));
@@ -311,10 +313,16 @@ class Doctor {
       Problem(std::string(server.status().message()), "");
       return;
     }
-    diagnosis_.server_uid = server->uid;
     Fine(absl::StrCat(ProcessName(server->pid), " listens, as ",
                       UserName(server->uid)));
-    if (server->uid != ::geteuid()) {
+    if (IsUnmappedUid(server->uid)) {
+      Problem(absl::StrCat("our user namespace has no number for the user of "
+                           "the server: clients here refuse it"),
+              "map that user, or run clients and server in one namespace");
+    } else {
+      diagnosis_.server_uid = server->uid;
+    }
+    if (diagnosis_.server_uid && server->uid != ::geteuid()) {
       Note(absl::StrCat("the server runs as ", UserName(server->uid),
                         ", not as ", UserName(::geteuid()),
                         ": clients refuse it"),

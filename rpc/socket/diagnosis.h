@@ -32,7 +32,7 @@ struct Finding {
 struct Diagnosis {
   std::vector<Finding> findings;
   // Whom the server that lives there runs as; nothing when none takes our
-  // connections.
+  // connections, or our user namespace has no number for that user.
   std::optional<uid_t> server_uid;
 };
 

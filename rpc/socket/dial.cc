@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "rpc/base/status_macros.h"
+#include "rpc/base/unmapped_id.h"
 #include "rpc/socket/directory.h"
 #include "rpc/socket/peer_credentials.h"
 
@@ -90,7 +91,23 @@ absl::Duration Jittered(absl::Duration pause) {
 
 // Who may have put the socket there, in a directory that others may write.
 bool IsOwnerTrusted(uid_t owner, uid_t server_uid) {
-  return owner == 0 || owner == ::geteuid() || owner == server_uid;
+  return IsUser(owner, 0) || IsUser(owner, ::geteuid()) ||
+         IsUser(owner, server_uid);
+}
+
+// That the server is the user whom we expect, by the kernel's word.
+absl::Status CheckUser(uid_t shown, uid_t expected, const std::string& path) {
+  if (IsUser(shown, expected)) return absl::OkStatus();
+  const std::string advice =
+      IsUnmappedUid(shown)
+          ? "our user namespace has no number for that user; where it is "
+            "meant, "
+            "map it"
+          : absl::StrCat("where that is meant, say so: --server-uid ", shown,
+                         " of `tandem`, ChannelOptions::server_uid");
+  return absl::PermissionDeniedError(absl::StrCat(
+      "the server at ", path, " runs as ", UidName(shown), ", not as uid ",
+      expected, ": nothing was sent to it (", advice, ")"));
 }
 
 // That nobody but root, the server's user and we decide what is at the address.
@@ -122,8 +139,8 @@ absl::Status CheckPath(const UnixAddress& address, uid_t server_uid) {
   if (shared && !IsOwnerTrusted(socket.st_uid, server_uid)) {
     return absl::PermissionDeniedError(absl::StrCat(
         "nothing was sent to the server at ", address.path(),
-        ": its directory is shared, and the socket belongs to uid ",
-        socket.st_uid, ", who could replace it at any time"));
+        ": its directory is shared, and the socket belongs to ",
+        UidName(socket.st_uid), ", who could replace it at any time"));
   }
   return absl::OkStatus();
 }
@@ -149,14 +166,7 @@ absl::StatusOr<UniqueFd> Dial(const UnixAddress& address, uid_t server_uid,
   TANDEM_ASSIGN_OR_RETURN(UniqueFd fd, Connect(address.path(), deadline));
   TANDEM_ASSIGN_OR_RETURN(const PeerCredentials server,
                           PeerCredentialsOf(fd.get()));
-  if (server.uid != server_uid) {
-    return absl::PermissionDeniedError(
-        absl::StrCat("the server at ", address.path(), " runs as uid ",
-                     server.uid, ", not as uid ", server_uid,
-                     ": nothing was sent to it (where that is meant, say so: "
-                     "--server-uid ",
-                     server.uid, " of `tandem`, ChannelOptions::server_uid)"));
-  }
+  TANDEM_RETURN_IF_ERROR(CheckUser(server.uid, server_uid, address.path()));
   if (allow_shared_directory.empty()) {
     TANDEM_RETURN_IF_ERROR(CheckPath(address, server_uid));
   }

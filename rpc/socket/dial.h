@@ -27,7 +27,8 @@ namespace tandem::rpc {
 // Errors:
 //   kUnavailable         nobody listens there now: no file, a file that a dead
 //                        server left, or a full queue until the deadline
-//   kPermissionDenied    the server runs as another uid; or others could put
+//   kPermissionDenied    the server runs as another uid, or as one that our
+//                        user namespace has no number for; or others could put
 //                        something else in its socket's place; or the file, or
 //                        a directory above it, is not open to us
 //   kFailedPrecondition  what is there will never be a server: not a socket,

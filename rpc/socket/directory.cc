@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "rpc/base/status_macros.h"
+#include "rpc/base/unmapped_id.h"
 
 namespace tandem::rpc {
 namespace {
@@ -24,8 +25,9 @@ constexpr int kMaxLinks = 40;
 absl::Status LookAt(const struct stat& info, const std::string& path,
                     bool is_last, std::optional<uid_t> trusted) {
   const bool is_link = S_ISLNK(info.st_mode);
-  const bool owned =
-      info.st_uid == 0 || info.st_uid == ::geteuid() || info.st_uid == trusted;
+  const bool owned = IsUser(info.st_uid, 0) ||
+                     IsUser(info.st_uid, ::geteuid()) ||
+                     (trusted && IsUser(info.st_uid, *trusted));
   const bool sticky = (info.st_mode & S_ISVTX) != 0;
   const mode_t others = is_last ? S_IWGRP | S_IWOTH : S_IWOTH;
   // A link's mode means nothing.
@@ -33,9 +35,9 @@ absl::Status LookAt(const struct stat& info, const std::string& path,
   const bool must_be_owned = is_link || is_last;
   if ((owned || !must_be_owned) && !shared) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrFormat(
-      "the %s %s (owner uid %d, mode %04o) lets others put something else in "
+      "the %s %s (owner %s, mode %04o) lets others put something else in "
       "the socket's place: %s",
-      is_link ? "link" : "directory", path, info.st_uid,
+      is_link ? "link" : "directory", path, UidName(info.st_uid),
       info.st_mode & mode_t{07777},
       must_be_owned ? absl::StrCat("it must belong to us or to root",
                                    trusted ? " or to the server's user" : "",

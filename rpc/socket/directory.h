@@ -24,7 +24,8 @@ struct OpenedDirectory {
   // third, and a directory on the way that everybody may write. A third, or a
   // group, may have directories on the way: who renames one of these can hide
   // the socket, but not show another in a directory that is ours. The message
-  // names the first such place, its owner and its mode.
+  // names the first such place, its owner and its mode. An owner whom our user
+  // namespace has no number for is a third (rpc/base/unmapped_id.h).
   absl::Status safe;
 };
 

@@ -22,6 +22,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "rpc/base/status_macros.h"
+#include "rpc/base/unmapped_id.h"
 #include "rpc/socket/directory.h"
 #include "spdlog/spdlog.h"
 
@@ -196,7 +197,7 @@ absl::Status UnixListener::TryLock() {
     return Failed(errno, absl::StrCat("look at the lock file ", name));
   }
   // In a sticky directory anybody may have made it, to lock us out.
-  const bool ours = info.st_uid == 0 || info.st_uid == ::geteuid();
+  const bool ours = IsUser(info.st_uid, 0) || IsUser(info.st_uid, ::geteuid());
   struct stat directory;
   const bool sticky = ::fstat(directory_.get(), &directory) != 0 ||
                       (directory.st_mode & S_ISVTX) != 0;
@@ -204,9 +205,10 @@ absl::Status UnixListener::TryLock() {
   // overwrite.
   if (!S_ISREG(info.st_mode) || info.st_nlink > 1 || (sticky && !ours)) {
     lock_.Reset();
-    return Refuse(absl::StatusCode::kFailedPrecondition,
-                  absl::StrCat("the lock file ", name, " (owner uid ",
-                               info.st_uid, ") was not made by us: remove it"));
+    return Refuse(
+        absl::StatusCode::kFailedPrecondition,
+        absl::StrCat("the lock file ", name, " (owner ", UidName(info.st_uid),
+                     ") was not made by us: remove it"));
   }
   if (::flock(lock_.get(), LOCK_EX | LOCK_NB) == 0) return absl::OkStatus();
   if (errno != EWOULDBLOCK) {
@@ -235,13 +237,13 @@ absl::Status UnixListener::CheckIsOurs(
     return Refuse(absl::StatusCode::kFailedPrecondition,
                   "the path exists and is not a socket");
   }
-  if (info.st_uid == 0 || info.st_uid == ::geteuid() ||
-      info.st_uid == permissions.uid) {
+  if (IsUser(info.st_uid, 0) || IsUser(info.st_uid, ::geteuid()) ||
+      (permissions.uid && IsUser(info.st_uid, *permissions.uid))) {
     return absl::OkStatus();
   }
   return Refuse(
       absl::StatusCode::kFailedPrecondition,
-      absl::StrCat("there is a socket of another user (uid ", info.st_uid,
+      absl::StrCat("there is a socket of another user (", UidName(info.st_uid),
                    "): if no server of theirs runs, remove it"));
 }
 

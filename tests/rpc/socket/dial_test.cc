@@ -1,6 +1,7 @@
 #include "rpc/socket/dial.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -22,6 +23,7 @@
 #include "rpc/testing/temp_dir.h"
 #include "tests/support/child.h"
 #include "tests/support/descriptors.h"
+#include "tests/support/user_namespace.h"
 
 namespace tandem::rpc {
 namespace {
@@ -198,6 +200,77 @@ TEST_F(DialTest, ADirectoryOfTheServersUserIsGoodEnough) {
   EXPECT_THAT(Dial(Address(), test::kForeignUid, absl::Now()),
               StatusIs(absl::StatusCode::kPermissionDenied,
                        HasSubstr("nothing was sent")));
+}
+
+// In a namespace where everybody who has no number there looks like us. The
+// server is a process of its own, so that this one asks about no uid before its
+// children do, elsewhere.
+class DialInsideTest : public DialTest {
+ protected:
+  static constexpr uid_t kNobody = 65534;
+
+  void SetUp() override {
+    if (!test::CanMakeUserNamespaces()) {
+      GTEST_SKIP() << test::kNeedsUserNamespaces;
+    }
+    if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
+  }
+
+  // Root's, with this socket file. Says 'z' once its first client has left
+  // without a word.
+  void Serve(const SocketPermissions& permissions) {
+    server_ = std::make_unique<test::Child>([=, this] {
+      const auto listener = UnixListener::Listen(Address(), permissions);
+      if (!listener.ok()) return 1;
+      ready_.Write('y');
+      pollfd poll_fd{(*listener)->fd(), POLLIN, 0};
+      ::poll(&poll_fd, 1, -1);
+      const UniqueFd accepted(
+          ::accept4((*listener)->fd(), nullptr, nullptr, SOCK_CLOEXEC));
+      char byte;
+      if (::recv(accepted.get(), &byte, 1, 0) != 0) return 2;
+      ready_.Write('z');
+      ::pause();
+      return 0;
+    });
+    ASSERT_EQ(ready_.Read(), 'y');
+  }
+
+  // What Dial() says where we are called 65534, and `others` are there, too.
+  absl::StatusCode DialInside(std::vector<test::MappedId> others, uid_t server,
+                              const std::string& why = "") {
+    others.push_back({kNobody, test::kForeignUid});
+    return static_cast<absl::StatusCode>(test::RunInside(others, kNobody, [&] {
+      const auto fd = Dial(Address(), server, absl::Now());
+      EXPECT_THAT(fd.status().message(), HasSubstr(why));
+      return HasFailure() ? 99 : static_cast<int>(fd.status().code());
+    }));
+  }
+
+  test::Pipe ready_;
+  std::unique_ptr<test::Child> server_;
+};
+
+TEST_F(DialInsideTest, AnUnmappedServerIsNotOursThoughItLooksSo) {
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 0711), 0);
+  Serve({.mode = 0666});
+  EXPECT_EQ(DialInside({}, kNobody, "runs as an unmapped uid"),
+            absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(ready_.Read(), 'z') << "closed, nothing sent";
+}
+
+TEST_F(DialInsideTest, ASocketOfTheUnmappedInASharedDirectoryIsSentNothing) {
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 01777), 0);
+  Serve({.mode = 0666, .uid = test::kForeignUid + 1});
+  const std::vector<test::MappedId> root = {{0, 0}};
+  EXPECT_EQ(DialInside(root, 0, "belongs to an unmapped uid"),
+            absl::StatusCode::kPermissionDenied);
+  ASSERT_EQ(::chown(dir_.File("s").c_str(), test::kForeignUid, 0), 0);
+  EXPECT_EQ(DialInside(root, 0, "belongs to an unmapped uid"),
+            absl::StatusCode::kPermissionDenied)
+      << "we ourselves cannot be told from them";
+  ASSERT_EQ(::chown(dir_.File("s").c_str(), 0, 0), 0);
+  EXPECT_EQ(DialInside(root, 0), absl::StatusCode::kOk);
 }
 
 TEST_F(DialTest, ALinkToAServerIsNotFollowed) {

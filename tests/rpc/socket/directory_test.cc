@@ -13,6 +13,7 @@
 #include "rpc/testing/temp_dir.h"
 #include "tests/support/child.h"
 #include "tests/support/descriptors.h"
+#include "tests/support/user_namespace.h"
 
 namespace tandem::rpc {
 namespace {
@@ -119,6 +120,38 @@ TEST_F(DirectoryTest, ThirdPartiesAreNotTrusted) {
   fs::create_symlink("d", dir_.File("c/link"));
   ASSERT_EQ(::lchown(dir_.File("c/link").c_str(), test::kForeignUid, 0), 0);
   ExpectUnsafe(dir_.File("c/link"), dir_.File("c/link"));
+}
+
+// In a namespace where everybody who has no number there looks like us.
+TEST_F(DirectoryTest, TheUnmappedAreNotTrustedThoughTheyLookLikeUs) {
+  if (!test::CanMakeUserNamespaces()) {
+    GTEST_SKIP() << test::kNeedsUserNamespaces;
+  }
+  if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
+  constexpr uid_t kNobody = 65534;
+  Chmod("", 0711);
+  Chmod("c", 0755);
+  fs::create_symlink(dir_.File("c"), dir_.File("a/link"));
+  ASSERT_EQ(::chown(dir_.File("a/b").c_str(), test::kForeignUid + 1, 0), 0);
+  ASSERT_EQ(::lchown(dir_.File("a/link").c_str(), test::kForeignUid + 1, 0), 0);
+  EXPECT_EQ(test::RunInside(
+                {{kNobody, test::kForeignUid}, {0, 0}}, kNobody,
+                [&] {
+                  struct stat info;
+                  EXPECT_EQ(::stat(dir_.File("a/b").c_str(), &info), 0);
+                  EXPECT_EQ(info.st_uid, ::geteuid());
+                  ExpectUnsafe(dir_.File("a/b"), dir_.File("a/b"));
+                  ExpectUnsafe(dir_.File("a/link"), dir_.File("a/link"));
+                  const auto trusting =
+                      OpenDirectory(dir_.File("a/b"), kNobody);
+                  EXPECT_THAT(trusting, IsOk());
+                  EXPECT_THAT(trusting->safe,
+                              StatusIs(absl::StatusCode::kFailedPrecondition,
+                                       HasSubstr("an unmapped uid")));
+                  ExpectSafe(dir_.File("c"));
+                  return HasFailure();
+                }),
+            0);
 }
 
 TEST_F(DirectoryTest, ThirdPartiesMayHaveWhatIsAboveIt) {

@@ -30,6 +30,7 @@
 #include "rpc/testing/temp_dir.h"
 #include "tests/support/child.h"
 #include "tests/support/descriptors.h"
+#include "tests/support/user_namespace.h"
 
 namespace tandem::rpc {
 namespace {
@@ -44,6 +45,7 @@ using test::kNeedsRoot;
 using test::OpenDescriptors;
 using test::Pipe;
 using ::testing::AllOf;
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::IsOk;
@@ -288,6 +290,45 @@ TEST_F(UnixListenerTest, ADeadServersSocketOfAThirdIsLeftAlone) {
   ExpectRefused(absl::StatusCode::kFailedPrecondition, "another user");
   EXPECT_THAT(Listen({.uid = kForeignUid}), IsOk())
       << "made by us, and given away as it is now";
+}
+
+// In a namespace where everybody who has no number there looks like us. The
+// directory is root's, whom the namespace has.
+TEST_F(UnixListenerTest, WhatTheUnmappedLeftIsLeftAloneThoughItLooksLikeOurs) {
+  if (!test::CanMakeUserNamespaces()) {
+    GTEST_SKIP() << test::kNeedsUserNamespaces;
+  }
+  if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
+  constexpr uid_t kNobody = 65534;
+  const auto expect_refused = [&](const auto& how) {
+    EXPECT_EQ(test::RunInside({{kNobody, kForeignUid}, {0, 0}}, kNobody,
+                              [&] {
+                                EXPECT_THAT(Listen({.uid = kNobody}), how);
+                                return HasFailure();
+                              }),
+              0);
+  };
+  const auto because = [](const std::string& why) {
+    return StatusIs(absl::StatusCode::kFailedPrecondition,
+                    AllOf(HasSubstr(why), HasSubstr("an unmapped uid")));
+  };
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 01777), 0);
+  Bind();
+  ASSERT_EQ(::chmod(Path().c_str(), 0666), 0);
+  ASSERT_EQ(::chown(Path().c_str(), kForeignUid + 1, 0), 0);
+  expect_refused(because("a socket of another user"));
+  EXPECT_TRUE(fs::is_socket(Path()));
+  fs::remove(Path());
+  const std::string lock = dir_.File(".s.lock");
+  std::ofstream(lock) << "";
+  ASSERT_EQ(::chmod(lock.c_str(), 0666), 0);
+  ASSERT_EQ(::chown(lock.c_str(), kForeignUid + 1, 0), 0);
+  // The kernel itself may refuse to open it (fs.protected_regular).
+  expect_refused(AnyOf(because("was not made by us"),
+                       StatusIs(absl::StatusCode::kPermissionDenied)));
+  fs::remove(lock);
+  ASSERT_EQ(::chown(dir_.path().c_str(), kForeignUid + 1, 0), 0);
+  expect_refused(because("lets others put something else"));
 }
 
 TEST_F(UnixListenerTest, ALinkIsLeftAlone) {
