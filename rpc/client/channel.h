@@ -17,6 +17,8 @@
 #include "absl/time/time.h"
 #include "rpc/client/session.h"
 #include "rpc/client/transport.h"
+#include "rpc/server/access_policy.h"
+#include "rpc/server/caller.h"
 #include "rpc/wire/method.h"
 
 namespace tandem::rpc {
@@ -40,6 +42,12 @@ struct InProcessOptions {
   int workers = 4;
   // Messages larger than this fail the call with kResourceExhausted.
   std::size_t max_message_bytes = 64 << 20;
+  // Who may connect and call what, with the answers that a server with this
+  // policy gives, so that a program's policy can be tried without a socket.
+  // Rules for what is not served here are not looked at.
+  AccessPolicy access = AccessPolicy().Allow(AllowList::Everybody());
+  // Who calls: uid, gid, groups (with the gid) and pid. Unset: this process.
+  std::optional<Caller> caller = std::nullopt;
 };
 
 // Carries calls to the server at an address. Connects when a call needs it,

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <deque>
 #include <limits>
@@ -15,6 +16,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "rpc/base/mutex.h"
+#include "rpc/base/status_macros.h"
 #include "rpc/client/failed_stream.h"
 #include "rpc/server/reply.h"
 
@@ -64,8 +66,16 @@ Caller ThisProcess() {
   Caller caller;
   caller.uid = ::geteuid();
   caller.gid = ::getegid();
-  caller.groups = {caller.gid};
+  caller.groups.resize(std::max(::getgroups(0, nullptr), 0));
+  caller.groups.resize(
+      std::max(::getgroups(caller.groups.size(), caller.groups.data()), 0));
+  caller.groups.push_back(caller.gid);
   caller.pid = ::getpid();
+  return caller;
+}
+
+Caller CallerOf(const InProcessTransport::Options& options) {
+  Caller caller = options.caller ? *options.caller : ThisProcess();
   caller.connection_id = 1;
   caller.wire = Wire::kInProcess;
   caller.since = absl::Now();
@@ -174,11 +184,12 @@ class InProcessTransport::UnaryCall final
       public Job,
       public std::enable_shared_from_this<UnaryCall> {
  public:
-  UnaryCall(const InProcessTransport& transport, ClientCall* client,
-            const MessageLite& request, const CallOptions& options)
-      : ServerCall(transport.BeginCall()),
+  UnaryCall(const InProcessTransport& transport, ActiveCall active,
+            void* handler, ClientCall* client, const MessageLite& request,
+            const CallOptions& options)
+      : ServerCall(std::move(active)),
         method_(*client->method),
-        handler_(transport.HandlerOf(method_)),
+        handler_(handler),
         max_message_bytes_(transport.options_.max_message_bytes),
         timeout_(options.timeout.value_or(kDefaultCallTimeout)),
         cancellation_(options.cancellation),
@@ -403,11 +414,12 @@ class InProcessTransport::Stream final
       public Job,
       public std::enable_shared_from_this<Stream> {
  public:
-  Stream(const InProcessTransport& transport, const Method& method,
-         const MessageLite* request, const CallOptions& options)
-      : ServerStream(transport.BeginCall()),
+  Stream(const InProcessTransport& transport, ActiveCall active, void* handler,
+         const Method& method, const MessageLite* request,
+         const CallOptions& options)
+      : ServerStream(std::move(active)),
         method_(method),
-        handler_(transport.HandlerOf(method)),
+        handler_(handler),
         max_message_bytes_(transport.options_.max_message_bytes),
         timeout_(options.timeout.value_or(absl::InfiniteDuration())),
         cancellation_(options.cancellation),
@@ -589,31 +601,58 @@ class InProcessTransport::ClientEnd final : public ClientStream {
 
 InProcessTransport::InProcessTransport(std::vector<Served> services,
                                        Options options)
-    : services_(std::move(services)),
-      options_(options),
-      connection_(std::make_shared<ServerConnection>(ThisProcess())),
+    : options_(std::move(options)),
+      connection_(std::make_shared<ServerConnection>(
+          CallerOf(options_),
+          options_.access.MayCallWhatHasNoRule(CallerOf(options_)))),
+      refusals_("in-process"),
+      guard_(options_.access, std::numeric_limits<int>::max(), refusals_),
+      targets_(Targets(services)),
       calls_(std::make_shared<CallTable>()),
-      pool_(options.workers == 0
+      pool_(options_.workers == 0
                 ? nullptr
-                : std::make_unique<WorkerPool>(options.workers,
-                                               options.max_queued_calls)) {}
+                : std::make_unique<WorkerPool>(options_.workers,
+                                               options_.max_queued_calls)) {
+  if (!options_.access.MayConnect(connection_->caller())) {
+    connection_->MarkEnded();
+  }
+}
+
+std::vector<InProcessTransport::Target> InProcessTransport::Targets(
+    const std::vector<Served>& services) const {
+  std::vector<Target> targets;
+  for (const Served& served : services) {
+    for (const Method& method : served.info->methods) {
+      targets.push_back(
+          {&method, served.handler, guard_.For(method.service, method.name)});
+    }
+  }
+  return targets;
+}
 
 InProcessTransport::~InProcessTransport() { calls_->Stop(); }
 
 void InProcessTransport::Start(ClientCall* call, const MessageLite& request,
                                const CallOptions& options) {
-  call->status = CheckStart(*call->method, &request, options);
-  if (!call->status.ok()) return call->done(call);
-  std::make_shared<UnaryCall>(*this, call, request, options)
+  const Target* const target = TargetOf(*call->method);
+  absl::StatusOr<ActiveCall> active =
+      BeginCall(target, *call->method, &request, options);
+  call->status = active.status();
+  if (!active.ok()) return call->done(call);
+  std::make_shared<UnaryCall>(*this, *std::move(active), target->handler, call,
+                              request, options)
       ->Begin(PoolFor(*call->method));
 }
 
 std::shared_ptr<ClientStream> InProcessTransport::Open(
     const Method& method, const MessageLite* request,
     const CallOptions& options) {
-  absl::Status status = CheckStart(method, request, options);
-  if (!status.ok()) return FailedStream(std::move(status));
-  auto stream = std::make_shared<Stream>(*this, method, request, options);
+  const Target* const target = TargetOf(method);
+  absl::StatusOr<ActiveCall> active =
+      BeginCall(target, method, request, options);
+  if (!active.ok()) return FailedStream(active.status());
+  auto stream = std::make_shared<Stream>(
+      *this, *std::move(active), target->handler, method, request, options);
   stream->Begin(PoolFor(method));
   return std::make_shared<ClientEnd>(std::move(stream));
 }
@@ -628,32 +667,31 @@ bool InProcessTransport::WaitOver(absl::Duration timeout) const {
   return calls_->WaitClosed(timeout);
 }
 
-ActiveCall InProcessTransport::BeginCall() const {
-  connection_->BeginCall(std::numeric_limits<int>::max());
-  return ActiveCall(connection_);
+const InProcessTransport::Target* InProcessTransport::TargetOf(
+    const Method& method) const {
+  // The same row, not just the same name: messages are handed over as they are,
+  // so both sides must mean the same types.
+  const auto found = std::find_if(
+      targets_.begin(), targets_.end(),
+      [&](const Target& target) { return target.method == &method; });
+  return found == targets_.end() ? nullptr : &*found;
 }
 
-void* InProcessTransport::HandlerOf(const Method& method) const {
-  for (const Served& served : services_) {
-    const std::span<const Method> methods = served.info->methods;
-    const auto index = static_cast<std::size_t>(method.index);
-    // The same row, not just the same name: messages are handed over as they
-    // are, so both sides must mean the same types.
-    if (index < methods.size() && &methods[index] == &method) {
-      return served.handler;
-    }
-  }
-  return nullptr;
-}
-
-absl::Status InProcessTransport::CheckStart(const Method& method,
-                                            const MessageLite* request,
-                                            const CallOptions& options) const {
+absl::StatusOr<ActiveCall> InProcessTransport::BeginCall(
+    const Target* target, const Method& method, const MessageLite* request,
+    const CallOptions& options) const {
   if (options.cancellation.has_value() &&
       options.cancellation->is_cancelled()) {
     return Cancelled(method);
   }
-  if (HandlerOf(method) == nullptr) {
+  if (!connection_->is_open()) {
+    return absl::UnavailableError(absl::StrCat(
+        method.path, ": ", connection_->caller().Name(),
+        " may not connect, and the connection would be closed without an "
+        "answer: the policy allows ",
+        options_.access.WhoMayConnect()));
+  }
+  if (target == nullptr) {
     return absl::UnimplementedError(
         absl::StrCat("this process has no method ", method.path));
   }
@@ -661,8 +699,11 @@ absl::Status InProcessTransport::CheckStart(const Method& method,
   if (options.timeout.has_value() && *options.timeout <= absl::ZeroDuration()) {
     return TooLate(method, *options.timeout);
   }
-  if (request == nullptr) return absl::OkStatus();
-  return CheckSize(method, *request, options_.max_message_bytes);
+  if (request != nullptr) {
+    TANDEM_RETURN_IF_ERROR(
+        CheckSize(method, *request, options_.max_message_bytes));
+  }
+  return guard_.Begin(connection_, target->guarded);
 }
 
 WorkerPool* InProcessTransport::PoolFor(const Method& method) const {

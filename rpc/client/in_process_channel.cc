@@ -23,8 +23,12 @@ namespace {
 using google::protobuf::MessageLite;
 
 InProcessTransport::Options TransportOptions(const InProcessOptions& options) {
+  AccessPolicy access = options.access;
+  access.SetDefault(v1::SessionHandler::Table().name, AllowList::Everybody());
   return {.workers = options.workers,
-          .max_message_bytes = options.max_message_bytes};
+          .max_message_bytes = options.max_message_bytes,
+          .access = std::move(access),
+          .caller = options.caller};
 }
 
 // What this process answers to Hello, but for the caller.
@@ -97,7 +101,10 @@ class InProcessChannel final : public Channel {
   }
   absl::StatusOr<std::unique_ptr<Session>> OpenSession(
       absl::Duration) override {
-    return std::make_unique<InProcessSession>(services_, options_);
+    auto session = std::make_unique<InProcessSession>(services_, options_);
+    const absl::Status& hello = session->hello().status();
+    if (absl::IsUnavailable(hello)) return hello;
+    return session;
   }
 
  private:

@@ -2,6 +2,8 @@
 
 #include "rpc/client/in_process.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <functional>
 #include <memory>
@@ -157,6 +159,46 @@ TEST(InProcessChannelTest, AnswersHelloAsAServerDoes) {
   EXPECT_EQ(hello->services(0).fingerprint(),
             ProbeHandler::Table().fingerprint);
   EXPECT_THAT(ProbeClient(*channel).Echo(Item()), IsOk());
+}
+
+TEST(InProcessChannelTest, StandsForAnyCaller) {
+  ProbeService service;
+  auto access = tandem::rpc::AccessPolicy::SameUser();
+  ASSERT_THAT(access.AddRule("tests.wire.Probe/Echo=user:7,group:8"), IsOk());
+  const auto channel_of = [&](uid_t uid, gid_t gid) {
+    return tandem::rpc::Channel::InProcess(
+        {Serve(service)}, {.access = access,
+                           .caller = tandem::rpc::Caller{
+                               .uid = uid, .gid = gid, .groups = {gid}}});
+  };
+  for (const auto& [uid, gid] : {std::pair(7, 1), std::pair(9, 8)}) {
+    const auto channel = channel_of(uid, gid);
+    ProbeClient probe(*channel);
+    EXPECT_THAT(probe.Echo(Item()), IsOk());
+    EXPECT_EQ(service.last_caller().uid, static_cast<uid_t>(uid));
+    EXPECT_THAT(probe.EchoInline(Item()),
+                StatusIs(absl::StatusCode::kPermissionDenied,
+                         HasSubstr("there is no rule for it")));
+    EXPECT_THAT((*channel->OpenSession(absl::Seconds(10)))->hello(), IsOk());
+  }
+  const auto ours = channel_of(::geteuid(), ::getegid());
+  EXPECT_THAT(ProbeClient(*ours).EchoInline(Item()), IsOk());
+  EXPECT_THAT(ProbeClient(*ours).Echo(Item()),
+              StatusIs(absl::StatusCode::kPermissionDenied,
+                       HasSubstr("the rule for tests.wire.Probe/Echo")));
+}
+
+TEST(InProcessChannelTest, WhoMayNotConnectIsNotAnswered) {
+  ProbeService service;
+  const auto channel = tandem::rpc::Channel::InProcess(
+      {Serve(service)}, {.access = tandem::rpc::AccessPolicy().AllowUid(7),
+                         .caller = tandem::rpc::Caller{.uid = 9}});
+  EXPECT_THAT(ProbeClient(*channel).Echo(Item()),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       HasSubstr("uid 9 may not connect")));
+  EXPECT_THAT(channel->OpenSession(absl::Seconds(10)),
+              StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_EQ(service.calls, 0);
 }
 
 TEST(InProcessChannelTest, ClosingASessionEndsItsCallsAndNoOthers) {

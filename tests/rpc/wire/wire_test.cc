@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "rpc/client/call.h"
@@ -93,6 +94,27 @@ TEST_P(WireTest, EveryKindOfUnaryHandlerAnswers) {
   EXPECT_THAT(probe().EchoInline(Number(2)), HoldsNumber(2));
   EXPECT_THAT(probe().EchoLater(Number(3)), HoldsNumber(3));
   EXPECT_THAT(probe().EchoLaterInline(Number(4)), HoldsNumber(4));
+}
+
+TEST_P(WireTest, ThePolicyDecidesAndSaysByWhichRule) {
+  auto access = tandem::rpc::AccessPolicy::SameUser();
+  ASSERT_THAT(access.AddRule("tests.wire.Probe=user:54321"), IsOk());
+  ASSERT_THAT(access.AddRule(absl::StrCat("tests.wire.Probe/EchoInline=user:",
+                                          ::geteuid())),
+              IsOk());
+  Restart({.access = access});
+  EXPECT_THAT(probe().EchoInline(Number(2)), HoldsNumber(2));
+  const auto denied = [](const std::string& name) {
+    return absl::PermissionDeniedError(
+        absl::StrCat("uid ", ::geteuid(), " may not call tests.wire.Probe/",
+                     name, ": the rule for tests.wire.Probe allows uid 54321"));
+  };
+  EXPECT_EQ(probe().Echo(Number(1)).status(), denied("Echo"));
+  auto counting = probe().Count(Number(3));
+  Item item;
+  EXPECT_FALSE(counting.Read(&item));
+  EXPECT_EQ(counting.status(), denied("Count"));
+  EXPECT_EQ(service_.calls, 0) << "of Echo";
 }
 
 TEST_P(WireTest, CallbackGetsTheReply) {

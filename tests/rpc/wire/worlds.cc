@@ -17,11 +17,13 @@ InProcessWorld::InProcessWorld(ProbeService& service, WorldOptions options)
     : transport_({Serve(service)},
                  {.workers = options.workers,
                   .max_queued_calls = options.max_queued_calls,
-                  .max_message_bytes = kMaxMessageBytes}) {}
+                  .max_message_bytes = kMaxMessageBytes,
+                  .access = options.access}) {}
 
 ServerWorld::ServerWorld(ProbeService& service, WorldOptions options) {
   auto server =
       tandem::rpc::Server::Start({.address = dir_.Address("server"),
+                                  .access = options.access,
                                   .services = {Serve(service)},
                                   .workers = options.workers,
                                   .max_queued_calls = options.max_queued_calls,

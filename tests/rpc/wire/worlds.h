@@ -28,6 +28,7 @@ constexpr std::size_t kMaxMessageBytes = 8 << 20;
 struct WorldOptions {
   int workers = 4;
   int max_queued_calls = 1024;
+  tandem::rpc::AccessPolicy access = tandem::rpc::AccessPolicy::SameUser();
 };
 
 class World {
