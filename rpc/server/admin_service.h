@@ -11,6 +11,7 @@
 #include "rpc/server/front_door.h"
 #include "rpc/server/memory_budget.h"
 #include "rpc/server/refusal_log.h"
+#include "rpc/server/worker_pool.h"
 #include "tandem/rpc/v1/admin.tandem.h"
 
 namespace tandem::rpc {
@@ -25,6 +26,7 @@ class AdminService final : public v1::AdminHandler {
     const ConnectionTable& connections;
     const RefusalLog& refusals;
     const MemoryBudget& request_memory;
+    const WorkerPool& pool;
     std::function<FrontDoorCounts()> counts;
   };
 

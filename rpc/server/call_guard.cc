@@ -57,13 +57,6 @@ absl::Status CallGuard::Hold(ActiveCall& call, std::size_t bytes,
           "); call again when some have ended")));
 }
 
-void CallGuard::CountStalled(const ServerConnection& connection,
-                             const Method& method) const {
-  refusals_.Add(Refusal::kSlowReader, connection.caller(),
-                absl::StrCat(Path(method),
-                             " ended: the client does not read its answer"));
-}
-
 absl::Status CallGuard::Refuse(Refusal reason, ServerConnection& connection,
                                absl::Status why) const {
   connection.CountRefusedCall();
@@ -71,6 +64,13 @@ absl::Status CallGuard::Refuse(Refusal reason, ServerConnection& connection,
   refusals_.Add(reason, connection.caller(),
                 absl::StrCat("call refused: ", text));
   return why;
+}
+
+void CallGuard::CountStalled(const ServerConnection& connection,
+                             const Method& method) const {
+  refusals_.Add(Refusal::kSlowReader, connection.caller(),
+                absl::StrCat(Path(method),
+                             " ended: the client does not read its answer"));
 }
 
 }  // namespace tandem::rpc

@@ -57,14 +57,16 @@ class CallGuard {
   absl::Status Hold(ActiveCall& call, std::size_t bytes,
                     const Method& method) const;
 
+  // Counts and logs what was found out about a call that had begun, and returns
+  // `why`.
+  absl::Status Refuse(Refusal reason, ServerConnection& connection,
+                      absl::Status why) const;
+
   // The client of `call` did not take its answer, and the call was ended.
   void CountStalled(const ServerConnection& connection,
                     const Method& method) const;
 
  private:
-  absl::Status Refuse(Refusal reason, ServerConnection& connection,
-                      absl::Status why) const;
-
   const AccessPolicy& policy_;
   const int max_calls_per_connection_;
   RefusalLog& refusals_;

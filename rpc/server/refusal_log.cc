@@ -50,8 +50,14 @@ std::string_view RefusalName(Refusal reason) {
       return "not-allowed-to-call";
     case Refusal::kTooManyCalls:
       return "too-many-calls";
+    case Refusal::kTooManyQueuedCalls:
+      return "too-many-queued-calls";
+    case Refusal::kMessageTooLarge:
+      return "message-too-large";
     case Refusal::kOutOfRequestMemory:
       return "out-of-request-memory";
+    case Refusal::kReplyTooLarge:
+      return "reply-too-large";
     case Refusal::kSlowReader:
       return "slow-reader";
   }

@@ -30,10 +30,13 @@ enum class Refusal : std::uint8_t {
   kUnknownCaller,
   kNotAllowedToCall,
   kTooManyCalls,
+  kTooManyQueuedCalls,
+  kMessageTooLarge,  // of the client's
   kOutOfRequestMemory,
+  kReplyTooLarge,  // of ours
   kSlowReader,
 };
-inline constexpr std::size_t kRefusals = 13;
+inline constexpr std::size_t kRefusals = 16;
 
 // "not-allowed-to-connect".
 std::string_view RefusalName(Refusal reason);

@@ -38,6 +38,7 @@
 #include "rpc/socket/unix_address.h"
 #include "rpc/wire/grpc/grpc_service.h"
 #include "rpc/wire/grpc/guarded_service.h"
+#include "rpc/wire/grpc/stream_watch.h"
 #include "spdlog/spdlog.h"
 
 namespace tandem::rpc {
@@ -67,6 +68,24 @@ int StreamLimit(int max_calls) {
       std::int64_t{16} * max_calls, 1 << 16, std::numeric_limits<int>::max()));
 }
 
+// The service of `served`; null where this program has no descriptor of it.
+const google::protobuf::ServiceDescriptor* DescriptorOf(
+    const ServedGrpc& served) {
+  return google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(
+      std::string(served.name));
+}
+
+// Whether clients stream to a service that gRPC parses messages for.
+bool TakesGrpcStreams(const ServerOptions& options) {
+  for (const ServedGrpc& served : options.grpc_services) {
+    const auto* const service = DescriptorOf(served);
+    for (int i = 0; service != nullptr && i < service->method_count(); ++i) {
+      if (service->method(i)->client_streaming()) return true;
+    }
+  }
+  return false;
+}
+
 absl::Status CheckAddress(const ServerOptions& options) {
   if (!IsHandedIn(options.address)) {
     TANDEM_RETURN_IF_ERROR(UnixAddress::Parse(options.address).status());
@@ -83,9 +102,8 @@ absl::Status CheckAddress(const ServerOptions& options) {
 absl::Status CheckLimits(const ServerOptions& options) {
   if (options.workers < 1 || options.max_grpc_threads < 1 ||
       options.max_queued_calls < 0 || options.max_message_bytes < 1 ||
-      options.max_reply_bytes < 1 ||
-      options.max_calls_per_connection < 1 || options.max_connections < 1 ||
-      options.max_connections_per_uid < 1 ||
+      options.max_reply_bytes < 1 || options.max_calls_per_connection < 1 ||
+      options.max_connections < 1 || options.max_connections_per_uid < 1 ||
       options.preface_timeout <= absl::ZeroDuration() ||
       options.idle_timeout <= absl::ZeroDuration() ||
       options.write_timeout <= absl::ZeroDuration()) {
@@ -135,9 +153,7 @@ absl::Status CheckServices(const ServerOptions& options) {
       return absl::InvalidArgumentError(
           absl::StrCat("the service ", name, " is served twice"));
     }
-    const auto* const service =
-        google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(
-            name);
+    const auto* const service = DescriptorOf(served);
     // GuardedService refuses one that is not known.
     for (int i = 0; service != nullptr && i < service->method_count(); ++i) {
       scopes.insert(absl::StrCat(name, "/", service->method(i)->name()));
@@ -218,6 +234,8 @@ v1::ServerStatusReply AboutStatus(const ServerOptions& options) {
       {"max_connections", options.max_connections},
       {"max_connections_per_uid", options.max_connections_per_uid},
       {"max_calls_per_connection", options.max_calls_per_connection},
+      {"max_queued_calls", options.max_queued_calls},
+      {"max_grpc_threads", options.max_grpc_threads},
       {"max_message_bytes", options.max_message_bytes},
       {"max_reply_bytes", options.max_reply_bytes},
       {"max_request_memory", options.max_request_memory},
@@ -254,6 +272,7 @@ class Serving {
                {.connections = connections_,
                 .refusals = refusals_,
                 .request_memory = *request_memory_,
+                .pool = pool_,
                 // Nobody can ask before it is open.
                 .counts = [this] { return door_->counts(); }}) {}
 
@@ -294,15 +313,14 @@ class Serving {
 void Serving::AddService(const Served& served, const ServerOptions& options,
                          grpc::ServerBuilder& builder) {
   services_.push_back(std::make_unique<GrpcService>(
-      served,
-      GrpcServiceOptions{.connection_of =
-                             [this](const std::string& peer) {
-                               return connections_.Find(peer);
-                             },
-                         .guard = &guard_,
-                         .pool = &pool_,
-                         .max_message_bytes = options.max_message_bytes,
-                         .max_reply_bytes = options.max_reply_bytes}));
+      served, GrpcServiceOptions{.connection_of =
+                                     [this](const std::string& peer) {
+                                       return connections_.Find(peer);
+                                     },
+                                 .guard = &guard_,
+                                 .pool = &pool_,
+                                 .max_message_bytes = options.max_message_bytes,
+                                 .max_reply_bytes = options.max_reply_bytes}));
   builder.RegisterService(services_.back().get());
 }
 
@@ -312,14 +330,25 @@ absl::Status Serving::AddGrpcServices(const ServerOptions& options,
   for (const ServedGrpc& served : options.grpc_services) {
     TANDEM_ASSIGN_OR_RETURN(
         std::unique_ptr<GuardedService> service,
-        GuardedService::Create(served, {.connection_of =
-                                            [this](const std::string& peer) {
-                                              return connections_.Find(peer);
-                                            },
-                                        .guard = &guard_}));
+        GuardedService::Create(
+            served, {.connection_of =
+                         [this](const std::string& peer) {
+                           return connections_.Find(peer);
+                         },
+                     .guard = &guard_,
+                     .max_message_bytes = options.max_message_bytes}));
     builder.RegisterService(service.get());
     grpc_services_.push_back(std::move(service));
   }
+  std::set<std::string, std::less<>> names;
+  for (const ServedGrpc& served : options.grpc_services) {
+    names.emplace(served.name);
+  }
+  std::vector<
+      std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
+      interceptors;
+  interceptors.push_back(std::make_unique<StreamWatches>(std::move(names)));
+  builder.experimental().SetInterceptorCreators(std::move(interceptors));
   // Each of its queues, one a core, has a thread that waits for calls.
   const int waiting =
       static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
@@ -343,7 +372,11 @@ absl::Status Serving::StartGrpc(const ServerOptions& options) {
   for (const Served& served : options.services) {
     AddService(served, options, builder);
   }
-  builder.SetMaxReceiveMessageSize(ToInt(options.max_message_bytes));
+  // gRPC looks at a message's size only once all of it has arrived, as we do,
+  // and does not tell us when it refuses one. It does so where we do not see
+  // the bytes.
+  builder.SetMaxReceiveMessageSize(
+      TakesGrpcStreams(options) ? ToInt(options.max_message_bytes) : -1);
   builder.SetMaxSendMessageSize(ToInt(options.max_reply_bytes));
   // gRPC 1.51 ends a connection whose client begins a call just as another one
   // ends at the limit ("Failed parsing HTTP/2"), so CallGuard has a lower one.

@@ -61,7 +61,8 @@ struct ServerOptions {
   // nobody else (Admin.ServerStatus shows all of it).
 
   // A request or stream message larger than this is refused
-  // (kResourceExhausted).
+  // (kResourceExhausted), once it has arrived. Where clients stream to one of
+  // grpc_services gRPC does that, uncounted.
   std::size_t max_message_bytes = 64 << 20;
   // An answer or stream message that is larger is not sent: its call ends with
   // kResourceExhausted.

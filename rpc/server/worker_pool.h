@@ -46,6 +46,12 @@ class WorkerPool {
   //   kUnavailable        the pool has stopped
   absl::Status Submit(Job* job) ABSL_LOCKS_EXCLUDED(mu_);
 
+  // Jobs that wait for a worker.
+  int queued() const ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(mu_);
+    return queued_;
+  }
+
   // Idempotent; not to be called from two threads at once.
   void Stop() ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -53,7 +59,7 @@ class WorkerPool {
   void Work() ABSL_LOCKS_EXCLUDED(mu_);
 
   const int max_queued_;
-  Mutex mu_;
+  mutable Mutex mu_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   int queued_ ABSL_GUARDED_BY(mu_) = 0;
   Job* head_ ABSL_GUARDED_BY(mu_) = nullptr;

@@ -16,17 +16,6 @@ namespace {
 
 using google::protobuf::MessageLite;
 
-absl::Status CheckBytes(std::size_t bytes, std::size_t max_bytes,
-                        const MessageLite& message, std::string_view method) {
-  // Protobuf's own limit.
-  constexpr std::size_t kMost = std::numeric_limits<int>::max();
-  max_bytes = std::min(max_bytes, kMost);
-  if (bytes <= max_bytes) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat(
-      std::string(method), ": a ", message.GetTypeName(), " of ", bytes,
-      " bytes is larger than the limit of ", max_bytes, " bytes"));
-}
-
 bool Parse(grpc::ByteBuffer* bytes, MessageLite* into) {
   grpc::Slice slice;
   if (bytes->TrySingleSlice(&slice).ok()) {
@@ -37,9 +26,20 @@ bool Parse(grpc::ByteBuffer* bytes, MessageLite* into) {
 
 }  // namespace
 
+absl::Status CheckLength(std::size_t bytes, std::size_t max_bytes,
+                         const MessageLite& message, std::string_view method) {
+  // Protobuf's own limit.
+  constexpr std::size_t kMost = std::numeric_limits<int>::max();
+  max_bytes = std::min(max_bytes, kMost);
+  if (bytes <= max_bytes) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      std::string(method), ": a ", message.GetTypeName(), " of ", bytes,
+      " bytes is larger than the limit of ", max_bytes, " bytes"));
+}
+
 absl::Status CheckSize(const MessageLite& message, std::size_t max_bytes,
                        std::string_view method) {
-  return CheckBytes(message.ByteSizeLong(), max_bytes, message, method);
+  return CheckLength(message.ByteSizeLong(), max_bytes, message, method);
 }
 
 absl::Status ToBytes(const MessageLite& message, std::size_t max_bytes,
@@ -57,7 +57,8 @@ absl::Status ToBytes(const MessageLite& message, std::size_t max_bytes,
 
 absl::Status FromBytes(grpc::ByteBuffer* bytes, std::size_t max_bytes,
                        std::string_view method, MessageLite* into) {
-  TANDEM_RETURN_IF_ERROR(CheckBytes(bytes->Length(), max_bytes, *into, method));
+  TANDEM_RETURN_IF_ERROR(
+      CheckLength(bytes->Length(), max_bytes, *into, method));
   const bool is_parsed = Parse(bytes, into);
   bytes->Clear();
   if (!is_parsed) {

@@ -19,8 +19,14 @@
 
 namespace tandem::rpc {
 
-// Errors: kResourceExhausted when `message` takes more than `max_bytes` (2 GiB
-// at most). `method` is for the error message: "/kv.v1.Store/Get".
+// Errors: kResourceExhausted when `bytes`, which are a message of the type of
+// `message`, are more than `max_bytes` (2 GiB at most). `method` is for the
+// error message: "/kv.v1.Store/Get".
+absl::Status CheckLength(std::size_t bytes, std::size_t max_bytes,
+                         const google::protobuf::MessageLite& message,
+                         std::string_view method);
+
+// The same of `message` itself.
 absl::Status CheckSize(const google::protobuf::MessageLite& message,
                        std::size_t max_bytes, std::string_view method);
 

@@ -60,12 +60,36 @@ absl::StatusOr<ActiveCall> BeginCall(const GrpcServiceOptions& options,
                             target.guarded);
 }
 
-// Counts what came in, before it is parsed.
+// Counts what came in, before it is parsed into `into`.
 absl::Status CountRequest(const Target& target, ActiveCall& active,
-                          ByteBuffer& bytes) {
+                          ByteBuffer& bytes, const MessageLite& into) {
   const std::size_t size = bytes.Length();
   active.connection().CountRequest(size);
+  absl::Status fits =
+      CheckLength(size, target.max_message_bytes, into, target.method.path);
+  if (!fits.ok()) {
+    return target.guard.Refuse(Refusal::kMessageTooLarge, active.connection(),
+                               std::move(fits));
+  }
   return target.guard.Hold(active, size, target.guarded);
+}
+
+// Has the pool run `job`, and counts where it has no room.
+absl::Status Submit(const Target& target, const ActiveCall& active, Job* job) {
+  absl::Status submitted = target.pool->Submit(job);
+  if (!absl::IsResourceExhausted(submitted)) return submitted;
+  return target.guard.Refuse(Refusal::kTooManyQueuedCalls, active.connection(),
+                             std::move(submitted));
+}
+
+// Serializes what goes out into `bytes`, and counts what is too large to go.
+absl::Status ReplyToBytes(const Target& target, const ActiveCall& active,
+                          const MessageLite& reply, ByteBuffer* bytes) {
+  absl::Status fits =
+      ToBytes(reply, target.max_reply_bytes, target.method.path, bytes);
+  if (!absl::IsResourceExhausted(fits)) return fits;
+  return target.guard.Refuse(Refusal::kReplyTooLarge, active.connection(),
+                             std::move(fits));
 }
 
 // A unary call: gRPC's reactor, the handler's call and the pool's job in one
@@ -90,13 +114,13 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
     // gRPC would keep the bytes until the call ends, but nobody reads them
     // again: parsing frees them.
     auto* const own = const_cast<ByteBuffer*>(&bytes);
-    absl::Status status = CountRequest(target_, active_, *own);
+    absl::Status status = CountRequest(target_, active_, *own, *request_);
     if (!status.ok()) return Finish(status, nullptr);
     status = FromBytes(own, target_.max_message_bytes, target_.method.path,
                        request_.get());
     if (!status.ok()) return Finish(status, nullptr);
     if (target_.pool == nullptr) return Run();
-    status = target_.pool->Submit(this);
+    status = Submit(target_, active_, this);
     if (!status.ok()) Finish(status, nullptr);
   }
 
@@ -106,8 +130,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
     ForgetCallback();
     absl::Status end = status;
     if (reply != nullptr) {
-      end = ToBytes(*reply, target_.max_reply_bytes, target_.method.path,
-                    reply_);
+      end = ReplyToBytes(target_, active_, *reply, reply_);
       if (end.ok()) active_.connection().CountReply(reply_->Length());
     }
     active_.connection().BeginWriting(*this);
@@ -171,8 +194,7 @@ class StreamCall final : public BidiReactor,
   absl::Status Send(const MessageLite& message) override
       ABSL_LOCKS_EXCLUDED(mu_) {
     ByteBuffer bytes;
-    absl::Status status = ToBytes(message, target_.max_reply_bytes,
-                                  target_.method.path, &bytes);
+    absl::Status status = ReplyToBytes(target_, active_, message, &bytes);
     if (!status.ok()) return absl::InvalidArgumentError(status.message());
     MutexLock lock(mu_);
     if (is_over_) return absl::CancelledError("the stream is over");
@@ -215,8 +237,7 @@ class StreamCall final : public BidiReactor,
     ByteBuffer bytes;
     absl::Status end = status;
     if (last != nullptr) {
-      end = ToBytes(*last, target_.max_reply_bytes, target_.method.path,
-                    &bytes);
+      end = ReplyToBytes(target_, active_, *last, &bytes);
     }
     std::vector<Ready> writable;
     {
@@ -233,7 +254,7 @@ class StreamCall final : public BidiReactor,
   void Dispatch() {
     if (target_.pool == nullptr) return Run();
     waiting_ = shared_from_this();
-    absl::Status status = target_.pool->Submit(this);
+    absl::Status status = Submit(target_, active_, this);
     if (status.ok()) return;
     const auto self = std::exchange(waiting_, nullptr);
     Finish(status, nullptr);
@@ -302,7 +323,7 @@ class StreamCall final : public BidiReactor,
       into = into_;
     }
     absl::Status status;
-    if (ok) status = CountRequest(target_, active_, bytes_in_);
+    if (ok) status = CountRequest(target_, active_, bytes_in_, *into);
     if (ok && status.ok()) {
       status = FromBytes(&bytes_in_, target_.max_message_bytes,
                          target_.method.path, into);

@@ -28,9 +28,9 @@ struct GrpcServiceOptions {
   // Runs the handlers of methods that are not INLINE. Outlives the service.
   WorkerPool* pool = nullptr;
   // Larger ones fail with kResourceExhausted: requests and stream messages of
-  // clients, and what they are sent. Requests are bounded while they arrive
-  // only if the grpc::Server is given the same limit
-  // (SetMaxReceiveMessageSize).
+  // clients, once they have arrived, and what they are sent. A grpc::Server
+  // with a limit of its own (SetMaxReceiveMessageSize) looks no earlier, and
+  // what it refuses is not counted.
   std::size_t max_message_bytes = 64 << 20;
   std::size_t max_reply_bytes = 64 << 20;
 };

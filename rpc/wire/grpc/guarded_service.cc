@@ -1,8 +1,9 @@
 #include "rpc/wire/grpc/guarded_service.h"
 
 // gRPC's side of the contract with its generated services. All that Tandem uses
-// of it here: MethodHandler, RpcServiceMethod, ErrorMethodHandler,
-// CallbackBidiHandler, Service::GetHandler, AddMethod and MarkMethodCallback.
+// of it here: Call, CallHook, CallOpServerSendStatus, MethodHandler,
+// RpcServiceMethod, ErrorMethodHandler, CallbackBidiHandler,
+// Service::GetHandler, AddMethod and MarkMethodCallback.
 #include <grpc/byte_buffer.h>
 #include <grpc/grpc.h>
 #include <grpc/support/alloc.h>
@@ -16,20 +17,28 @@
 #include <grpcpp/impl/codegen/server_callback_handlers.h>
 #endif
 
+#include <cstddef>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/descriptor.h"
+#include "google/protobuf/message.h"
+#include "rpc/wire/grpc/grpc_message.h"
 #include "rpc/wire/grpc/grpc_status.h"
+#include "rpc/wire/grpc/stream_watch.h"
 
 namespace tandem::rpc {
 namespace {
 
+using google::protobuf::MessageFactory;
+using google::protobuf::MessageLite;
 using google::protobuf::MethodDescriptor;
 using google::protobuf::ServiceDescriptor;
 using grpc::ByteBuffer;
 using grpc::internal::MethodHandler;
 using grpc::internal::RpcMethod;
+using GrpcCall = grpc::internal::Call;
 
 // The call that a handler of this thread was just given.
 struct RunningCall {
@@ -58,6 +67,66 @@ struct Handlers : grpc::Service {
   }
 };
 
+// The answer to a unary call. gRPC starts to write it, with the method's
+// handler, by way of this.
+class Answer final : public grpc::internal::CallHook,
+                     public ServerConnection::Writing {
+ public:
+  // All outlive End().
+  Answer(grpc_call* call, const ActiveCall& active, const CallGuard& guard,
+         const CallGuard::Method& method)
+      : call_(call), active_(active), guard_(guard), method_(method) {}
+
+  void PerformOpsOnCall(grpc::internal::CallOpSetInterface* ops,
+                        GrpcCall* call) override {
+    // Nothing else is as certain to be a part of it.
+    if (dynamic_cast<grpc::internal::CallOpServerSendStatus*>(ops) != nullptr) {
+      active_.connection().BeginWriting(*this);
+    }
+    // As grpc::Server does.
+    ops->FillOps(call);
+  }
+
+  // It is written.
+  void End() { active_.connection().EndWriting(*this); }
+
+ private:
+  void EndStalled() override {
+    guard_.CountStalled(active_.connection(), method_);
+    grpc_call_cancel_with_status(call_, GRPC_STATUS_CANCELLED,
+                                 "the client does not read its answer",
+                                 nullptr);
+  }
+
+  grpc_call* const call_;
+  const ActiveCall& active_;
+  const CallGuard& guard_;
+  const CallGuard::Method& method_;
+};
+
+// Whether a method with callbacks takes messages as bytes.
+bool TakesBytes(const MethodHandler& handler) {
+  using grpc::internal::CallbackBidiHandler;
+  using grpc::internal::CallbackClientStreamingHandler;
+  return dynamic_cast<const CallbackBidiHandler<ByteBuffer, ByteBuffer>*>(
+             &handler) != nullptr ||
+         dynamic_cast<
+             const CallbackClientStreamingHandler<ByteBuffer, ByteBuffer>*>(
+             &handler) != nullptr;
+}
+
+std::size_t SizeOfBytes(const void* message) {
+  // It does not say so, but does not change.
+  return const_cast<ByteBuffer*>(static_cast<const ByteBuffer*>(message))
+      ->Length();
+}
+
+// gRPC made it a void* from the generated class, of which MessageLite is the
+// first base.
+std::size_t SizeOfMessage(const void* message) {
+  return static_cast<const MessageLite*>(message)->ByteSizeLong();
+}
+
 class RefusedCall final
     : public grpc::ServerBidiReactor<ByteBuffer, ByteBuffer> {
  public:
@@ -69,11 +138,17 @@ class RefusedCall final
 // streams), RunHandler.
 class GuardedMethod final : public MethodHandler {
  public:
-  GuardedMethod(const MethodDescriptor& method, MethodHandler& inner,
-                bool has_callbacks, const GuardedServiceOptions& options)
+  GuardedMethod(const MethodDescriptor& method, const std::string& path,
+                MethodHandler& inner, bool has_callbacks,
+                const GuardedServiceOptions& options)
       : inner_(inner),
+        is_unary_(!method.client_streaming() && !method.server_streaming()),
         client_streams_(method.client_streaming()),
+        takes_bytes_(TakesBytes(inner)),
         has_callbacks_(has_callbacks),
+        request_(*MessageFactory::generated_factory()->GetPrototype(
+            method.input_type())),
+        path_(path),
         options_(options),
         guarded_(
             options.guard->For(method.service()->full_name(), method.name())) {}
@@ -82,9 +157,11 @@ class GuardedMethod final : public MethodHandler {
                     grpc::Status* status, void** handler_data) override {
     auto admission = std::make_unique<Admission>(Admission{Begin(call)});
     if (admission->call.ok() && bytes != nullptr) {
-      const absl::Status held = options_.guard->Hold(
-          *admission->call, grpc_byte_buffer_length(bytes), guarded_);
-      if (!held.ok()) admission = std::make_unique<Admission>(Admission{held});
+      const absl::Status counted =
+          Count(*admission->call, grpc_byte_buffer_length(bytes));
+      if (!counted.ok()) {
+        admission = std::make_unique<Admission>(Admission{counted});
+      }
     }
     if (admission->call.ok()) {
       admission->request =
@@ -103,16 +180,29 @@ class GuardedMethod final : public MethodHandler {
             : std::shared_ptr<Admission>(static_cast<Admission*>(call.request));
     if (!admission->call.ok()) return Refuse(call, admission->call.status());
     const Running running(call.server_context, &admission->call->caller());
+    auto* watch = StreamWatch::TakeStarting();
+    GrpcCall hooked = *call.call;
+    if (is_unary_) {
+      hooked = Watch(call, *admission);
+    } else if (watch != nullptr) {
+      watch->Begin(call.call->call(), *admission->call, *options_.guard,
+                   guarded_, takes_bytes_ ? SizeOfBytes : SizeOfMessage);
+    }
+    const auto end = [admission, watch] {
+      if (admission->answer.has_value()) admission->answer->End();
+      if (watch != nullptr) watch->End();
+      admission->call->End();
+    };
     if (!has_callbacks_) {
-      return inner_.RunHandler({call.call, call.server_context,
-                                admission->request, call.status,
-                                call.internal_data, nullptr});
+      inner_.RunHandler({&hooked, call.server_context, admission->request,
+                         call.status, call.internal_data, nullptr});
+      return end();
     }
     // The call is in flight until gRPC has done with it, and says so.
-    inner_.RunHandler({call.call, call.server_context, admission->request,
+    inner_.RunHandler({&hooked, call.server_context, admission->request,
                        call.status, call.internal_data,
-                       [admission, done = call.call_requester] {
-                         admission->call->End();
+                       [end, done = call.call_requester] {
+                         end();
                          done();
                        }});
   }
@@ -122,13 +212,35 @@ class GuardedMethod final : public MethodHandler {
   struct Admission {
     absl::StatusOr<ActiveCall> call;
     void* request = nullptr;
+    std::optional<Answer> answer = std::nullopt;  // Of a unary call.
   };
+
+  // `call`, but for the way in which its answer is written.
+  GrpcCall Watch(const HandlerParameter& call, Admission& admission) const {
+    grpc_call* const own = call.call->call();
+    admission.answer.emplace(own, *admission.call, *options_.guard, guarded_);
+    return GrpcCall(own, &*admission.answer, call.call->cq(),
+                    call.call->max_receive_message_size(),
+                    call.call->server_rpc_info());
+  }
 
   absl::StatusOr<ActiveCall> Begin(grpc_call* call) const {
     char* const peer = grpc_call_get_peer(call);
     auto connection = options_.connection_of(peer);
     gpr_free(peer);
     return options_.guard->Begin(std::move(connection), guarded_);
+  }
+
+  // Counts the request, before it is parsed.
+  absl::Status Count(ActiveCall& call, std::size_t bytes) const {
+    call.connection().CountRequest(bytes);
+    absl::Status fits =
+        CheckLength(bytes, options_.max_message_bytes, request_, path_);
+    if (!fits.ok()) {
+      return options_.guard->Refuse(Refusal::kMessageTooLarge,
+                                    call.connection(), std::move(fits));
+    }
+    return options_.guard->Hold(call, bytes, guarded_);
   }
 
   // Not by way of `inner_`: a callback handler answers kUnimplemented, whatever
@@ -153,8 +265,13 @@ class GuardedMethod final : public MethodHandler {
   }
 
   MethodHandler& inner_;  // The service's.
+  const bool is_unary_;
   const bool client_streams_;
+  const bool takes_bytes_;
   const bool has_callbacks_;
+  // One of the method's requests.
+  const MessageLite& request_;
+  const std::string& path_;               // The GuardedService's.
   const GuardedServiceOptions& options_;  // The GuardedService's.
   const CallGuard::Method guarded_;
 };
@@ -210,8 +327,8 @@ absl::StatusOr<std::unique_ptr<GuardedService>> GuardedService::Create(
     const MethodDescriptor& method = *service->method(i);
     guarded->paths_.push_back(absl::StrCat("/", name, "/", method.name()));
     auto handler = std::make_unique<GuardedMethod>(
-        method, *Handlers::Of(*served.service, i), has_callbacks,
-        guarded->options_);
+        method, guarded->paths_.back(), *Handlers::Of(*served.service, i),
+        has_callbacks, guarded->options_);
     // The service owns the method, and that the handler.
     guarded->AddMethod(new grpc::internal::RpcServiceMethod(
         guarded->paths_.back().c_str(), TypeOf(method),

@@ -5,6 +5,7 @@
 
 #include <grpcpp/impl/service_type.h>
 
+#include <cstddef>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -25,15 +26,20 @@ struct GuardedServiceOptions {
       connection_of;
   // Decides which calls begin. Outlives the service.
   const CallGuard* guard = nullptr;
+  // A larger request fails with kResourceExhausted, once it has arrived; that
+  // of a unary call or a server stream. Messages that a client streams are
+  // bounded by the grpc::Server alone (SetMaxReceiveMessageSize).
+  std::size_t max_message_bytes = 64 << 20;
 };
 
 // Has the methods of another grpc::Service, and runs that one's handlers for
 // calls that CallGuard lets begin. One that it does not is neither parsed nor
 // does it reach the handler.
 //
-// Of a call's messages only the one of a unary call or server stream is counted
-// and held against the memory for requests; gRPC's streams are out of our
-// hands.
+// What the client of a call does not read in time ends the call, as with
+// services of our own. For calls that stream, and to count their messages and
+// hold them against the memory for requests, the grpc::Server needs a
+// StreamWatches. The bytes of unary answers are not counted.
 //
 // Lifecycle: registered with a grpc::ServerBuilder in place of the other, which
 // it borrows; both outlive the grpc::Server.

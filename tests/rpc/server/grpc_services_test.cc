@@ -4,8 +4,10 @@
 #include <grpcpp/grpcpp.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -17,12 +19,17 @@
 #include "grpc/reflection/v1alpha/reflection.tandem.h"
 #include "gtest/gtest.h"
 #include "kv/v1/store.grpc.pb.h"
+#include "rpc/base/unique_fd.h"
 #include "rpc/client/channel.h"
 #include "rpc/client/stub_channel.h"
 #include "rpc/server/server.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
+#include "tandem/rpc/v1/admin.tandem.h"
+#include "tests/rpc/wire/probe.grpc.pb.h"
 #include "tests/rpc/wire/probe_service.h"
+#include "tests/support/eventually.h"
+#include "tests/support/raw_grpc.h"
 
 namespace tandem::rpc {
 namespace {
@@ -31,6 +38,7 @@ using ::testing::HasSubstr;
 using testing::IsOk;
 using testing::StatusIs;
 using tests::wire::Event;
+using tests::wire::Item;
 
 // rpc/README.md shows it.
 class LegacyStore final : public kv::v1::Store::Service {
@@ -54,6 +62,33 @@ class LegacyStore final : public kv::v1::Store::Service {
 
   Event began;
   Event may_end;
+};
+
+// Blocking handlers that answer with much.
+class Talker final : public tests::wire::Probe::Service {
+ public:
+  grpc::Status Echo(grpc::ServerContext*, const Item* request,
+                    Item* reply) override {
+    *reply = *request;
+    return grpc::Status::OK;
+  }
+  grpc::Status Grow(grpc::ServerContext*, const Item* request,
+                    Item* reply) override {
+    began.Set();
+    reply->mutable_data()->assign(request->number(), 'x');
+    return grpc::Status::OK;
+  }
+  grpc::Status Count(grpc::ServerContext*, const Item* request,
+                     grpc::ServerWriter<Item>* out) override {
+    began.Set();
+    for (Item item; item.number() < request->number();
+         item.set_number(item.number() + 1)) {
+      if (!out->Write(item)) return grpc::Status::CANCELLED;
+    }
+    return grpc::Status::OK;
+  }
+
+  Event began;
 };
 
 class GrpcServicesTest : public ::testing::Test {
@@ -89,6 +124,16 @@ class GrpcServicesTest : public ::testing::Test {
     const auto reply = grpc::health::v1::HealthClient(*channel_).Check(request);
     if (!reply.ok()) return reply.status();
     return reply->status();
+  }
+
+  std::uint64_t Refusals(std::string_view reason) {
+    const auto status = v1::AdminClient(*channel_).ServerStatus({}, {});
+    EXPECT_THAT(status, IsOk());
+    for (const auto& refusal : status->refusals()) {
+      if (refusal.reason() == reason) return refusal.count();
+    }
+    ADD_FAILURE() << "no such reason: " << reason;
+    return 0;
   }
 
   testing::TempDir temp_;
@@ -150,6 +195,44 @@ TEST_F(GrpcServicesTest, TakeNoMoreThreadsThanAllowed) {
   EXPECT_THAT(tests::wire::ProbeClient(*channel_).Echo({}), IsOk());
   store_.may_end.Set();
   late.join();
+}
+
+TEST_F(GrpcServicesTest, AnswersThatNobodyReadsHoldNoThread) {
+  for (const char* method : {"Count", "Grow"}) {
+    Talker talker;
+    ServerOptions options = Options();
+    options.services = {};
+    options.grpc_services = {ServeGrpc<tests::wire::Probe>(talker)};
+    options.max_grpc_threads = 1;
+    options.write_timeout = absl::Milliseconds(100);
+    Start(std::move(options));
+    Item request;
+    request.set_number(10'000'000);
+    const UniqueFd deaf = test::ConnectTo(temp_.File("s"));
+    test::Say(deaf,
+              test::Greeting() +
+                  test::UnaryCall(1, absl::StrCat("/tests.wire.Probe/", method),
+                                  request.SerializeAsString()));
+    ASSERT_TRUE(talker.began.Wait());
+    EXPECT_TRUE(test::Eventually([&] {
+      return tests::wire::ProbeClient(*channel_).Echo({}).ok();
+    })) << method;
+    EXPECT_GE(Refusals("slow-reader"), 1u) << method;
+    server_.reset();
+  }
+}
+
+TEST_F(GrpcServicesTest, RequestsBeyondTheSizeAreRefusedAndCounted) {
+  ServerOptions options = Options();
+  options.max_message_bytes = 1000;
+  Start(std::move(options));
+  const grpc::Status refused = Get(std::string(2000, 'k'));
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(refused.error_message(),
+              HasSubstr("/kv.v1.Store/Get: a kv.v1.GetRequest of 2003 bytes is "
+                        "larger than the limit of 1000 bytes"));
+  EXPECT_EQ(Refusals("message-too-large"), 1u);
+  EXPECT_TRUE(Get(std::string(900, 'k')).ok());
 }
 
 TEST_F(GrpcServicesTest, HealthIsToldOfWhatIsServed) {

@@ -302,6 +302,58 @@ TEST_F(LimitsTest, RequestsBeyondTheMemoryAreRefusedUntilOthersHaveEnded) {
       Eventually([&] { return Limit("max_request_memory").used() == 0; }));
 }
 
+TEST_F(LimitsTest, MessagesBeyondTheSizeAreRefusedAndCounted) {
+  Start({.max_message_bytes = 1000});
+  ProbeClient probe(*channel_);
+  EXPECT_THAT(probe.Echo(ItemOf(2000), {}),
+              StatusIs(StatusCode::kResourceExhausted,
+                       HasSubstr("larger than the limit of 1000 bytes")));
+  EXPECT_EQ(Refusals("message-too-large"), 1u);
+  auto stream = probe.Chat({});
+  EXPECT_THAT(stream.Write(ItemOf(2000)), IsOk());
+  Item item;
+  EXPECT_FALSE(stream.Read(&item));
+  EXPECT_THAT(stream.status(), StatusIs(StatusCode::kResourceExhausted,
+                                        HasSubstr("limit of 1000 bytes")));
+  EXPECT_EQ(Refusals("message-too-large"), 2u);
+  EXPECT_EQ(Limit("max_message_bytes").limit(), 1000u);
+  EXPECT_EQ(probe_.calls, 0);
+  EXPECT_THAT(probe.Echo(ItemOf(900), {}), IsOk());
+}
+
+TEST_F(LimitsTest, AnswersBeyondTheSizeAreNotSentAndCounted) {
+  Start({.max_reply_bytes = 100'000});
+  Item request;
+  request.set_number(200'000);
+  EXPECT_THAT(ProbeClient(*channel_).Grow(request, {}),
+              StatusIs(StatusCode::kResourceExhausted,
+                       HasSubstr("limit of 100000 bytes")));
+  EXPECT_EQ(Refusals("reply-too-large"), 1u);
+}
+
+TEST_F(LimitsTest, CallsThatFindTheQueueFullAreRefusedAndCounted) {
+  Start({.workers = 1, .max_queued_calls = 1});
+  ProbeClient probe(*channel_);
+  Cancellation cancellation;
+  std::latch over(2);
+  const auto hang = [&] {
+    probe.Hang({}, {.cancellation = cancellation},
+               [&](const absl::StatusOr<Item>&) { over.count_down(); });
+  };
+  hang();
+  ASSERT_TRUE(probe_.began.Wait());
+  hang();
+  // Admin runs inline: it needs no worker.
+  ASSERT_TRUE(
+      Eventually([&] { return Limit("max_queued_calls").used() == 1; }));
+  EXPECT_THAT(Echo(), StatusIs(StatusCode::kResourceExhausted,
+                               HasSubstr("1 calls wait for its 1 workers")));
+  EXPECT_EQ(Refusals("too-many-queued-calls"), 1u);
+  EXPECT_EQ(Limit("max_queued_calls").limit(), 1u);
+  cancellation.Cancel();
+  over.wait();
+}
+
 TEST_F(LimitsTest, MemoryThatHasNoRoomForAMessageIsRefusedAtStart) {
   EXPECT_THAT(Server::Start({.address = dir_.Address("s"),
                              .services = {Serve(probe_)},

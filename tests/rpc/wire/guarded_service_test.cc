@@ -7,7 +7,9 @@
 #include <grpcpp/grpcpp.h>
 
 #include <atomic>
+#include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,6 +17,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "rpc/testing/status_matchers.h"
+#include "rpc/wire/grpc/stream_watch.h"
 #include "tests/rpc/wire/probe.grpc.pb.h"
 #include "tests/support/eventually.h"
 
@@ -38,6 +41,8 @@ struct Noticed {
   std::atomic<int> calls{0};
   // One for each call whose caller was not the one admitted.
   std::atomic<int> strangers{0};
+  // Of Chat.
+  std::atomic<int> written{0};
 
   void Begin(const grpc::ServerContextBase& context) {
     ++calls;
@@ -66,7 +71,7 @@ class BlockingProbe final : public Probe::Service {
     noticed_.Begin(*context);
     for (Item item; item.number() < request->number();
          item.set_number(item.number() + 1)) {
-      out->Write(item);
+      if (!out->Write(item)) break;
     }
     return grpc::Status::OK;
   }
@@ -81,7 +86,10 @@ class BlockingProbe final : public Probe::Service {
                     grpc::ServerReaderWriter<Item, Item>* stream) override {
     noticed_.Begin(*context);
     Item item;
-    while (stream->Read(&item)) stream->Write(item);
+    while (stream->Read(&item)) {
+      stream->Write(item);
+      ++noticed_.written;
+    }
     return grpc::Status::OK;
   }
 
@@ -115,7 +123,10 @@ class CallbackProbe final : public Probe::CallbackService {
     class Counter final : public grpc::ServerWriteReactor<Item> {
      public:
       explicit Counter(std::int64_t end) : end_(end) { Next(); }
-      void OnWriteDone(bool ok) override { Next(); }
+      void OnWriteDone(bool ok) override {
+        if (ok) return Next();
+        Finish(grpc::Status::CANCELLED);
+      }
       void OnDone() override { delete this; }
 
      private:
@@ -164,7 +175,10 @@ class CallbackProbe final : public Probe::CallbackService {
         if (!ok) return Finish(grpc::Status::OK);
         StartWrite(&item_);
       }
-      void OnWriteDone(bool ok) override { StartRead(&item_); }
+      void OnWriteDone(bool ok) override {
+        ++noticed_.written;
+        StartRead(&item_);
+      }
       void OnDone() override { delete this; }
 
      private:
@@ -201,6 +215,12 @@ class GuardedServiceTest : public ::testing::TestWithParam<Api> {
     guarded_ = *std::move(guarded);
     grpc::ServerBuilder builder;
     builder.RegisterService(guarded_.get());
+    std::vector<
+        std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
+        watches;
+    watches.push_back(std::make_unique<StreamWatches>(
+        std::set<std::string, std::less<>>{"tests.wire.Probe"}));
+    builder.experimental().SetInterceptorCreators(std::move(watches));
     server_ = builder.BuildAndStart();
     ASSERT_NE(server_, nullptr);
     channel_ = server_->InProcessChannel({});
@@ -402,6 +422,79 @@ TEST_P(GuardedServiceTest, CallIsInFlightUntilItHasEnded) {
       test::Eventually([&] { return connection_->calls_in_flight() == 0; }));
   grpc::ClientContext context;
   EXPECT_TRUE(stub_->Echo(&context, item, &item).ok());
+}
+
+TEST_P(GuardedServiceTest, StreamThatNobodyReadsIsEnded) {
+  Start();
+  grpc::ClientContext context;
+  Item request;
+  request.set_number(10'000'000);
+  const auto reader = stub_->Count(&context, request);
+  // As the front door does.
+  EXPECT_TRUE(test::Eventually([&] {
+    EXPECT_TRUE(connection_->EndStalled(absl::Milliseconds(100)));
+    return refusals_.count(Refusal::kSlowReader) == 1;
+  }));
+  // So a blocking handler has left its thread.
+  EXPECT_TRUE(
+      test::Eventually([&] { return connection_->calls_in_flight() == 0; }));
+  Item item;
+  while (reader->Read(&item)) continue;
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_THAT(status.error_message(), HasSubstr("does not read"));
+  EXPECT_LT(item.number(), request.number() - 1);
+}
+
+TEST_P(GuardedServiceTest, StreamThatIsReadIsNotEnded) {
+  Start();
+  grpc::ClientContext context;
+  const auto stream = stub_->Chat(&context);
+  Item item;
+  for (int i = 1; i <= 3; ++i) {
+    EXPECT_TRUE(stream->Write(item));
+    EXPECT_TRUE(stream->Read(&item));
+    EXPECT_TRUE(test::Eventually([&] { return noticed_.written == i; }));
+    // Even what has begun only just now would be ended.
+    EXPECT_TRUE(connection_->EndStalled(-absl::Seconds(1)));
+  }
+  EXPECT_EQ(refusals_.count(Refusal::kSlowReader), 0u);
+  stream->WritesDone();
+  EXPECT_FALSE(stream->Read(&item));
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST_P(GuardedServiceTest, MessagesOfStreamsAreCounted) {
+  Start();
+  Item item;
+  item.set_data(std::string(1000, 'x'));
+  grpc::ClientContext context;
+  const auto stream = stub_->Chat(&context);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(stream->Write(item));
+    EXPECT_TRUE(stream->Read(&item));
+  }
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+  EXPECT_EQ(connection_->request_bytes(), 3 * item.ByteSizeLong());
+  EXPECT_EQ(connection_->reply_bytes(), 3 * item.ByteSizeLong());
+}
+
+TEST_P(GuardedServiceTest, StreamThatMemoryIsShortForIsEnded) {
+  Start();
+  Item item;
+  item.set_data(std::string(kMaxMemory, 'x'));
+  {
+    grpc::ClientContext context;
+    Item sum;
+    const auto writer = stub_->Sum(&context, &sum);
+    writer->Write(item);
+    const grpc::Status status = writer->Finish();
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+    EXPECT_THAT(status.error_message(), HasSubstr("tests.wire.Probe/Sum"));
+  }
+  EXPECT_EQ(refusals_.count(Refusal::kOutOfRequestMemory), 1u);
+  EXPECT_TRUE(test::Eventually([&] { return memory_->used() == 0; }));
 }
 
 TEST_P(GuardedServiceTest, RequestThatMemoryIsShortForIsRefused) {
