@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <ctime>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -33,6 +34,36 @@ using test::OpenDescriptors;
 using testing::IsOk;
 
 constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+// Lowers the descriptors that this process may have, both sides of a test.
+class DescriptorLimit {
+ public:
+  explicit DescriptorLimit(int limit) {
+    EXPECT_EQ(::getrlimit(RLIMIT_NOFILE, &before_), 0);
+    const rlimit lower{static_cast<rlim_t>(limit), before_.rlim_max};
+    EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &lower), 0);
+  }
+  ~DescriptorLimit() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+  DescriptorLimit(const DescriptorLimit&) = delete;
+  DescriptorLimit& operator=(const DescriptorLimit&) = delete;
+
+ private:
+  rlimit before_;
+};
+
+// Takes all that are left, too: one that is closed can be opened again.
+class OutOfDescriptors {
+ public:
+  OutOfDescriptors() : limit_(OpenDescriptors().rbegin()->first + 1) {
+    do {
+      taken_.emplace_back(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    } while (taken_.back().is_valid());
+  }
+
+ private:
+  const DescriptorLimit limit_;
+  std::vector<UniqueFd> taken_;
+};
 
 class FrontDoorTest : public ::testing::Test {
  protected:
@@ -60,6 +91,24 @@ class FrontDoorTest : public ::testing::Test {
   // A refused client may find that the door is closed already.
   static void Say(const UniqueFd& fd, std::string_view words) {
     (void)::send(fd.get(), words.data(), words.size(), MSG_NOSIGNAL);
+  }
+
+  // To connect once there are no descriptors left.
+  static std::vector<UniqueFd> Sockets(int count) {
+    std::vector<UniqueFd> sockets;
+    for (int i = 0; i < count; ++i) {
+      sockets.emplace_back(
+          ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    }
+    return sockets;
+  }
+  void ConnectSocket(const UniqueFd& socket) const {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    Address().path().copy(address.sun_path, kMaxSocketPathBytes);
+    EXPECT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&address),
+                        sizeof(address)),
+              0);
   }
 
   std::uint64_t Refusals(Refusal reason) const {
@@ -300,34 +349,51 @@ TEST_F(FrontDoorTest, AConnectionEndsWithItsClientAndNotBefore) {
 
 TEST_F(FrontDoorTest, OutOfDescriptorsItClosesOneAndGoesOn) {
   Open();
-  std::vector<UniqueFd> clients;
-  // Made now, since the limit is for both sides of this process.
-  for (int i = 0; i < 5; ++i) {
-    clients.emplace_back(
-        ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const std::vector<UniqueFd> clients = Sockets(5);
+  {
+    const OutOfDescriptors out;
+    for (const UniqueFd& client : clients) {
+      ConnectSocket(client);
+      EXPECT_TRUE(IsClosed(client));
+    }
+    EXPECT_EQ(Refusals(Refusal::kOutOfDescriptors), 5u);
   }
-  rlimit before;
-  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
-  const rlimit full{static_cast<rlim_t>(OpenDescriptors().rbegin()->first + 1),
-                    before.rlim_max};
-  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &full), 0);
-  std::vector<UniqueFd> fillers;
-  do {
-    fillers.emplace_back(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-  } while (fillers.back().is_valid());
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  Address().path().copy(address.sun_path, kMaxSocketPathBytes);
-  for (const UniqueFd& client : clients) {
-    ASSERT_EQ(::connect(client.get(), reinterpret_cast<sockaddr*>(&address),
-                        sizeof(address)),
-              0);
-    EXPECT_TRUE(IsClosed(client));
-  }
-  EXPECT_EQ(Refusals(Refusal::kOutOfDescriptors), 5u);
-  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
   const UniqueFd client = ConnectAndSay(kPreface);
   EXPECT_TRUE(HasServed(1));
+}
+
+TEST_F(FrontDoorTest, WhenEvenTheReserveIsTakenItPausesAndGoesOn) {
+  const auto before = OpenDescriptors();
+  Open();
+  int reserve = -1;
+  for (const auto& [fd, what] : OpenDescriptors()) {
+    if (what == "/dev/null" && !before.contains(fd)) reserve = fd;
+  }
+  ASSERT_GE(reserve, 0);
+  const UniqueFd served = ConnectAndSay(kPreface);
+  ASSERT_TRUE(HasServed(1));
+  const std::vector<UniqueFd> clients = Sockets(2);
+  {
+    // Lower than all that are open: to close one makes no room.
+    const DescriptorLimit none(3);
+    ConnectSocket(clients[0]);
+    Say(clients[0], kPreface);
+    ASSERT_TRUE(Eventually([&] { return ::fcntl(reserve, F_GETFD) == -1; }));
+    // It does not try all the time: of the processor's time, not the clock's.
+    const std::clock_t start = std::clock();
+    absl::SleepFor(absl::Milliseconds(500));
+    EXPECT_LT(std::clock() - start, CLOCKS_PER_SEC / 10);
+    EXPECT_TRUE(IsOpen(clients[0])) << "it waits in the queue";
+    EXPECT_EQ(door_->counts().accepted, 1u);
+    ::shutdown(served.get(), SHUT_RDWR);
+    EXPECT_TRUE(Eventually([&] { return door_->counts().open == 0; }))
+        << "ends are still noticed";
+  }
+  EXPECT_TRUE(HasServed(2)) << "who waited is served";
+  EXPECT_EQ(Refusals(Refusal::kOutOfDescriptors), 0u);
+  const OutOfDescriptors out;
+  ConnectSocket(clients[1]);
+  EXPECT_TRUE(IsClosed(clients[1])) << "it has a reserve again";
 }
 
 TEST_F(FrontDoorTest, DescriptorsAreBackToBaseOnceClientsHaveLeft) {

@@ -5,9 +5,11 @@
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <csignal>
 #include <cstdlib>
 #include <memory>
 #include <random>
@@ -196,6 +198,58 @@ TEST_F(HostileClientsTest, StopEndsInTimeWhateverClientsDo) {
     while (::recv(client.get(), bytes, sizeof(bytes), 0) > 0) {
     }
   }
+}
+
+// Stopped, they neither leave nor read nor write: the server's pings notice.
+TEST_F(HostileClientsTest, StoppedClientsAreNoticedAndTheIdleAreKept) {
+  if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
+  if (!IsLong()) {
+    GTEST_SKIP() << "NOT TESTED: takes 20 s; set TANDEM_LONG_TESTS=1";
+  }
+  test::Pipe go;
+  const auto client = [&](bool with_call) {
+    return [this, &go, with_call] {
+      go.WaitClosed();
+      const auto channel = Channel::Connect(dir_.Address("s"));
+      Item request;
+      request.set_number(::geteuid());
+      if (with_call) {
+        ProbeClient(**channel).Hang(request, {}, [](const auto&) {});
+      }
+      // Goes the same way, so the call is there when this is answered.
+      ProbeClient(**channel).Echo(request).IgnoreError();
+      ::raise(SIGSTOP);
+      return 0;
+    };
+  };
+  const test::Child idle(client(false));
+  const test::Child calling(client(true));
+  Start({.workers = 2});
+  auto session = channel_->OpenSession(absl::Seconds(20));
+  ASSERT_THAT(session, IsOk());
+  const int calls = service_.calls;
+  go.Close();
+  for (const test::Child* child : {&idle, &calling}) {
+    int status = 0;
+    ASSERT_EQ(::waitpid(child->pid(), &status, WUNTRACED), child->pid());
+    ASSERT_TRUE(WIFSTOPPED(status));
+  }
+  ASSERT_TRUE(Eventually([&] { return service_.calls == calls + 3; }));
+  const auto status = [&] {
+    const auto reply = v1::AdminClient(*channel_).ServerStatus({}, {});
+    return reply.ok() ? *reply : v1::ServerStatusReply();
+  };
+  ASSERT_EQ(status().connections_size(), 4);
+  const absl::Time stopped = absl::Now();
+  // Both sessions of ours, the idle one too, answer pings.
+  while (status().connections_size() != 2) {
+    ASSERT_LT(absl::Now(), stopped + absl::Minutes(2));
+    absl::SleepFor(absl::Milliseconds(100));
+  }
+  RecordProperty("noticed_after", absl::FormatDuration(absl::Now() - stopped));
+  EXPECT_FALSE((*session)->is_over());
+  session->reset();
+  EXPECT_TRUE(IsAloneAgain()) << "the call was cancelled";
 }
 
 // 200 clients wait for a server that has room for a few: it serves those that
