@@ -14,6 +14,8 @@
 #include "rpc/client/backoff.h"
 #include "rpc/client/connection.h"
 #include "rpc/client/failed_stream.h"
+#include "rpc/client/handed_in_channel.h"
+#include "rpc/client/socket_session.h"
 #include "rpc/client/waiting_calls.h"
 #include "rpc/socket/unix_address.h"
 
@@ -21,42 +23,6 @@ namespace tandem::rpc {
 namespace {
 
 using google::protobuf::MessageLite;
-
-absl::Status Named(const Method& method, const absl::Status& status) {
-  return absl::Status(
-      status.code(),
-      absl::StrCat(method.path, ": ", std::string(status.message())));
-}
-
-class SocketSession final : public Session {
- public:
-  // Hello is answered.
-  SocketSession(std::shared_ptr<Connection> connection,
-                absl::StatusOr<v1::HelloReply> hello)
-      : connection_(std::move(connection)), hello_(std::move(hello)) {}
-
-  void Start(ClientCall* call, const MessageLite& request,
-             const CallOptions& options) override {
-    connection_->transport().Start(call, request, options);
-  }
-  std::shared_ptr<ClientStream> Open(const Method& method,
-                                     const MessageLite* request,
-                                     const CallOptions& options) override {
-    return connection_->transport().Open(method, request, options);
-  }
-  const absl::StatusOr<v1::HelloReply>& hello() const override {
-    return hello_;
-  }
-  bool is_over() const override { return connection_->transport().is_over(); }
-  bool WaitOver(absl::Duration timeout) const override {
-    return connection_->transport().WaitOver(timeout);
-  }
-  void Close() override { connection_->transport().Close(); }
-
- private:
-  const std::shared_ptr<Connection> connection_;
-  const absl::StatusOr<v1::HelloReply> hello_;
-};
 
 class SocketChannel final : public Channel {
  public:
@@ -168,21 +134,16 @@ absl::StatusOr<std::unique_ptr<Session>> SocketChannel::OpenSession(
   }
   TANDEM_ASSIGN_OR_RETURN(std::shared_ptr<Connection> connection,
                           Connection::Open(address_, options, deadline));
-  const absl::StatusOr<v1::HelloReply>* hello =
-      connection->WaitForHello(deadline);
-  if (hello == nullptr) {
-    return absl::DeadlineExceededError(
-        absl::StrCat("the server at ", address_.path(), " did not answer Hello",
-                     " within ", absl::FormatDuration(timeout)));
-  }
-  if (!connection->is_answered()) return hello->status();
+  TANDEM_ASSIGN_OR_RETURN(
+      std::unique_ptr<Session> session,
+      SessionOn(std::move(connection), address_.path(), deadline, timeout));
   {
     // The server lets us in: calls need not leave it alone any longer.
     MutexLock lock(mu_);
     backoff_.Reset();
     not_before_ = absl::InfinitePast();
   }
-  return std::make_unique<SocketSession>(std::move(connection), *hello);
+  return session;
 }
 
 SocketChannel::ConnectionOr SocketChannel::Connected(const Method& method) {
@@ -283,6 +244,7 @@ SocketChannel::ConnectionOr SocketChannel::WaitForConnection(
 
 absl::StatusOr<std::unique_ptr<Channel>> Channel::Connect(
     std::string_view address, ChannelOptions options) {
+  if (address.starts_with("fd:")) return ConnectHandedIn(address, options);
   TANDEM_ASSIGN_OR_RETURN(const UnixAddress parsed,
                           UnixAddress::Parse(address));
   return std::make_unique<SocketChannel>(parsed, options);

@@ -66,6 +66,10 @@ class Channel : public Transport {
  public:
   // Does not connect yet, so the server may start later.
   // Errors: kInvalidArgument when `address` is not a unix address.
+  //
+  // "fd:3": a connection that is handed in, which this takes over; there is no
+  // other, so a restart of the server is the end
+  // (rpc/client/handed_in_channel.h, also for its errors).
   static absl::StatusOr<std::unique_ptr<Channel>> Connect(
       std::string_view address, ChannelOptions options = {});
 

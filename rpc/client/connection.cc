@@ -15,10 +15,15 @@ absl::StatusOr<std::shared_ptr<Connection>> Connection::Open(
   TANDEM_ASSIGN_OR_RETURN(UniqueFd fd,
                           Dial(address, options.server_uid, deadline,
                                options.allow_shared_directory));
+  return Begin(std::move(fd), address.ToString(), options);
+}
+
+absl::StatusOr<std::shared_ptr<Connection>> Connection::Begin(
+    UniqueFd fd, std::string server, const ConnectionOptions& options) {
   TANDEM_ASSIGN_OR_RETURN(
       std::unique_ptr<GrpcTransport> transport,
       GrpcTransport::Create(std::move(fd),
-                            {.peer = address.ToString(),
+                            {.peer = std::move(server),
                              .max_message_bytes = options.max_message_bytes}));
   auto connection =
       std::shared_ptr<Connection>(new Connection(std::move(transport)));

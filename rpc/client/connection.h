@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "rpc/base/mutex.h"
+#include "rpc/base/unique_fd.h"
 #include "rpc/socket/unix_address.h"
 #include "rpc/wire/grpc/grpc_transport.h"
 #include "tandem/rpc/v1/session.pb.h"
@@ -39,6 +40,11 @@ class Connection {
   static absl::StatusOr<std::shared_ptr<Connection>> Open(
       const UnixAddress& address, const ConnectionOptions& options,
       absl::Time deadline);
+
+  // On a connected socket whose other end is verified; `server` is what errors
+  // call it. Errors: kResourceExhausted.
+  static absl::StatusOr<std::shared_ptr<Connection>> Begin(
+      UniqueFd fd, std::string server, const ConnectionOptions& options);
 
   GrpcTransport& transport() { return *transport_; }
 

@@ -1,6 +1,9 @@
 #include "rpc/client/failed_stream.h"
 
+#include <string>
 #include <utility>
+
+#include "absl/strings/str_cat.h"
 
 namespace tandem::rpc {
 namespace {
@@ -25,6 +28,11 @@ class Failed final : public ClientStream {
 };
 
 }  // namespace
+
+absl::Status Named(const Method& method, const absl::Status& why) {
+  return absl::Status(
+      why.code(), absl::StrCat(method.path, ": ", std::string(why.message())));
+}
 
 std::shared_ptr<ClientStream> FailedStream(absl::Status status) {
   return std::make_shared<Failed>(std::move(status));

@@ -1,4 +1,4 @@
-// The stream of a call that could not begin.
+// How a call ends that could not begin.
 
 #ifndef TANDEM_RPC_CLIENT_FAILED_STREAM_H_
 #define TANDEM_RPC_CLIENT_FAILED_STREAM_H_
@@ -7,8 +7,12 @@
 
 #include "absl/status/status.h"
 #include "rpc/client/transport.h"
+#include "rpc/wire/method.h"
 
 namespace tandem::rpc {
+
+// For transports: what a call of `method` ends with, because of `why`.
+absl::Status Named(const Method& method, const absl::Status& why);
 
 // For transports: a stream that is over and ended with `status`, not OK.
 std::shared_ptr<ClientStream> FailedStream(absl::Status status);

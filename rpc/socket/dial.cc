@@ -95,21 +95,6 @@ bool IsOwnerTrusted(uid_t owner, uid_t server_uid) {
          IsUser(owner, server_uid);
 }
 
-// That the server is the user whom we expect, by the kernel's word.
-absl::Status CheckUser(uid_t shown, uid_t expected, const std::string& path) {
-  if (IsUser(shown, expected)) return absl::OkStatus();
-  const std::string advice =
-      IsUnmappedUid(shown)
-          ? "our user namespace has no number for that user; where it is "
-            "meant, "
-            "map it"
-          : absl::StrCat("where that is meant, say so: --server-uid ", shown,
-                         " of `tandem`, ChannelOptions::server_uid");
-  return absl::PermissionDeniedError(absl::StrCat(
-      "the server at ", path, " runs as ", UidName(shown), ", not as uid ",
-      expected, ": nothing was sent to it (", advice, ")"));
-}
-
 // That nobody but root, the server's user and we decide what is at the address.
 absl::Status CheckPath(const UnixAddress& address, uid_t server_uid) {
   TANDEM_ASSIGN_OR_RETURN(const OpenedDirectory directory,
@@ -164,13 +149,27 @@ absl::StatusOr<UniqueFd> Dial(const UnixAddress& address, uid_t server_uid,
                               absl::Time deadline,
                               std::string_view allow_shared_directory) {
   TANDEM_ASSIGN_OR_RETURN(UniqueFd fd, Connect(address.path(), deadline));
-  TANDEM_ASSIGN_OR_RETURN(const PeerCredentials server,
-                          PeerCredentialsOf(fd.get()));
-  TANDEM_RETURN_IF_ERROR(CheckUser(server.uid, server_uid, address.path()));
+  TANDEM_RETURN_IF_ERROR(CheckServer(fd.get(), server_uid, address.path()));
   if (allow_shared_directory.empty()) {
     TANDEM_RETURN_IF_ERROR(CheckPath(address, server_uid));
   }
   return fd;
+}
+
+absl::Status CheckServer(int fd, uid_t server_uid, std::string_view where) {
+  TANDEM_ASSIGN_OR_RETURN(const PeerCredentials server, PeerCredentialsOf(fd));
+  if (IsUser(server.uid, server_uid)) return absl::OkStatus();
+  const std::string advice =
+      IsUnmappedUid(server.uid)
+          ? "our user namespace has no number for that user; where it is "
+            "meant, "
+            "map it"
+          : absl::StrCat("where that is meant, say so: --server-uid ",
+                         server.uid,
+                         " of `tandem`, ChannelOptions::server_uid");
+  return absl::PermissionDeniedError(absl::StrCat(
+      "the server at ", std::string(where), " runs as ", UidName(server.uid),
+      ", not as uid ", server_uid, ": nothing was sent to it (", advice, ")"));
 }
 
 }  // namespace tandem::rpc

@@ -7,6 +7,7 @@
 
 #include <string_view>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "rpc/base/unique_fd.h"
@@ -37,6 +38,11 @@ namespace tandem::rpc {
 absl::StatusOr<UniqueFd> Dial(const UnixAddress& address, uid_t server_uid,
                               absl::Time deadline,
                               std::string_view allow_shared_directory = {});
+
+// That the server at the other end of the connection `fd` runs as `server_uid`,
+// by the kernel's word; `where` is what errors call it. Errors:
+// kPermissionDenied, also where our user namespace has no number for its user.
+absl::Status CheckServer(int fd, uid_t server_uid, std::string_view where);
 
 }  // namespace tandem::rpc
 
