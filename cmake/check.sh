@@ -18,6 +18,8 @@ source cmake/setup.sh
 
 usage() { sed -n '2,/^set/ s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
+# The second one is sanitizers and libFuzzer, which clang only recommends.
+clang_packages=(clang libclang-rt-14-dev)
 build=build
 # The second one compiles each public header alone.
 targets=(all all_verify_interface_header_sets)
@@ -34,12 +36,12 @@ for argument in "$@"; do
     --clang)
       build+=-clang
       options+=(-DCMAKE_CXX_COMPILER=clang++)
-      more_packages+=(clang)
+      more_packages+=("${clang_packages[@]}")
       ;;
     --fuzz)
       build+=-fuzz
       options+=(-DCMAKE_CXX_COMPILER=clang++ -DTANDEM_FUZZ=ON)
-      more_packages+=(clang)
+      more_packages+=("${clang_packages[@]}")
       targets=(fuzzers)
       tests=(--label-regex fuzz)
       ;;
