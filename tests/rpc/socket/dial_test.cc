@@ -18,6 +18,7 @@
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "rpc/socket/diagnosis.h"
 #include "rpc/socket/unix_listener.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
@@ -31,6 +32,8 @@ namespace {
 namespace fs = std::filesystem;
 
 using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::Field;
 using ::testing::HasSubstr;
 using testing::IsOk;
 using testing::StatusIs;
@@ -257,6 +260,25 @@ TEST_F(DialInsideTest, AnUnmappedServerIsNotOursThoughItLooksSo) {
   EXPECT_EQ(DialInside({}, kNobody, "runs as an unmapped uid"),
             absl::StatusCode::kPermissionDenied);
   EXPECT_EQ(ready_.Read(), 'z') << "closed, nothing sent";
+}
+
+TEST_F(DialInsideTest, TheDoctorSaysThatAnUnmappedServerIsRefused) {
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 0711), 0);
+  Serve({.mode = 0666});
+  EXPECT_EQ(
+      test::RunInside(
+          {{kNobody, test::kForeignUid}}, kNobody,
+          [&] {
+            const Diagnosis found = Diagnose(Address());
+            EXPECT_FALSE(found.server_uid);
+            EXPECT_THAT(
+                found.findings,
+                Contains(AllOf(Field(&Finding::kind, Finding::Kind::kProblem),
+                               Field(&Finding::what,
+                                     HasSubstr("no number for the user")))));
+            return HasFailure();
+          }),
+      0);
 }
 
 TEST_F(DialInsideTest, ASocketOfTheUnmappedInASharedDirectoryIsSentNothing) {
