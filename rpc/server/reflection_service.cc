@@ -1,6 +1,7 @@
 #include "rpc/server/reflection_service.h"
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -117,23 +118,53 @@ Response Answer(const Request& request, const std::set<std::string>& services) {
 
 // One stream. It lives in the callbacks that it waits for, and holds no thread.
 template <typename Request, typename Response>
-class Conversation
-    : public std::enable_shared_from_this<Conversation<Request, Response>> {
+class Conversation final
+    : public Conversations::Member,
+      public std::enable_shared_from_this<Conversation<Request, Response>> {
  public:
   Conversation(Reader<Request> in, Writer<Response> out,
-               const std::set<std::string>& services)
-      : in_(std::move(in)), out_(std::move(out)), services_(services) {}
+               const std::set<std::string>& services, Conversations& all)
+      : in_(std::move(in)),
+        out_(std::move(out)),
+        services_(services),
+        all_(all) {}
+  ~Conversation() override { all_.Remove(this); }
 
-  void ReadNext() {
+  void ReadNext() ABSL_LOCKS_EXCLUDED(mu_) {
+    bool is_stopping;
+    {
+      MutexLock lock(mu_);
+      is_stopping = is_stopping_;
+      is_reading_ = !is_stopping;
+    }
+    if (is_stopping) return End();
     in_.Read(&request_, [self = this->shared_from_this()](bool has_request) {
-      if (!has_request) return self->out_.Finish(absl::OkStatus());
-      self->response_ =
-          Answer<Request, Response>(self->request_, self->services_);
-      self->Send();
+      self->OnRead(has_request);
     });
   }
 
+  void Stop() override ABSL_LOCKS_EXCLUDED(mu_) {
+    {
+      MutexLock lock(mu_);
+      is_stopping_ = true;
+      // Whoever writes the answer sees it.
+      if (!std::exchange(is_reading_, false)) return;
+    }
+    End();
+  }
+
  private:
+  void OnRead(bool has_request) ABSL_LOCKS_EXCLUDED(mu_) {
+    {
+      MutexLock lock(mu_);
+      // Stop() has ended it.
+      if (!std::exchange(is_reading_, false)) return;
+    }
+    if (!has_request) return out_.Finish(absl::OkStatus());
+    response_ = Answer<Request, Response>(request_, services_);
+    Send();
+  }
+
   void Send() {
     const absl::Status sent = out_.Write(response_);
     if (sent.ok()) return ReadNext();
@@ -142,33 +173,68 @@ class Conversation
     out_.OnWritable([self = this->shared_from_this()] { self->Send(); });
   }
 
+  void End() { out_.Finish(absl::UnavailableError("the server is stopping")); }
+
   Reader<Request> in_;
+  // Of whoever made is_reading_ false: Stop(), or what follows a request.
   Writer<Response> out_;
   const std::set<std::string>& services_;  // The service's.
+  Conversations& all_;                     // Likewise.
   Request request_;
   Response response_;
+
+  Mutex mu_;
+  bool is_reading_ ABSL_GUARDED_BY(mu_) = false;
+  bool is_stopping_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 template <typename Request, typename Response>
 void Begin(Reader<Request> in, Writer<Response> out,
-           const std::set<std::string>& services) {
-  std::make_shared<Conversation<Request, Response>>(std::move(in),
-                                                    std::move(out), services)
-      ->ReadNext();
+           const std::set<std::string>& services, Conversations& all) {
+  const auto conversation = std::make_shared<Conversation<Request, Response>>(
+      std::move(in), std::move(out), services, all);
+  all.Add(conversation);
+  conversation->ReadNext();
 }
 
 }  // namespace
 
+void Conversations::Add(const std::shared_ptr<Member>& member) {
+  {
+    MutexLock lock(mu_);
+    members_.emplace(member.get(), member);
+    if (!is_stopped_) return;
+  }
+  member->Stop();
+}
+
+void Conversations::Remove(Member* member) {
+  MutexLock lock(mu_);
+  members_.erase(member);
+}
+
+void Conversations::Stop() {
+  std::vector<std::shared_ptr<Member>> members;
+  {
+    MutexLock lock(mu_);
+    if (std::exchange(is_stopped_, true)) return;
+    for (const auto& [address, weak] : members_) {
+      if (auto member = weak.lock()) members.push_back(std::move(member));
+    }
+  }
+  for (const auto& member : members) member->Stop();
+}
+
 void ReflectionService::ServerReflectionInfo(
     Call& call, Reader<grpc::reflection::v1::ServerReflectionRequest> in,
     Writer<grpc::reflection::v1::ServerReflectionResponse> out) {
-  Begin(std::move(in), std::move(out), services_);
+  Begin(std::move(in), std::move(out), services_, conversations_);
 }
 
 void ReflectionAlphaService::ServerReflectionInfo(
     Call& call, Reader<grpc::reflection::v1alpha::ServerReflectionRequest> in,
     Writer<grpc::reflection::v1alpha::ServerReflectionResponse> out) {
-  Begin(std::move(in), std::move(out), services_);
+  Begin(std::move(in), std::move(out), services_, conversations_);
 }
 
 }  // namespace tandem::rpc

@@ -442,6 +442,8 @@ void Serving::Stop(absl::Time deadline) {
   if (listener_ != nullptr) listener_->Close();
   handed_in_.fd.Reset();
   health_.Stop();
+  reflection_.Stop();
+  reflection_alpha_.Stop();
   grpc_->Shutdown(absl::ToChronoTime(deadline));
   pool_.Stop();
 }

@@ -338,6 +338,40 @@ void TryReflection(Channel& channel) {
   EXPECT_THAT(info.status(), IsOk());
 }
 
+// The answered have been asked something: their client waits for the user.
+template <typename Client, typename Request, typename Response>
+void TryToStopWhileAsking(Channel& channel, Server& server) {
+  auto silent = Client(channel).ServerReflectionInfo();
+  auto answered = Client(channel).ServerReflectionInfo();
+  Request request;
+  request.set_list_services("*");
+  Response response;
+  EXPECT_THAT(answered.Write(request), IsOk());
+  ASSERT_TRUE(answered.Read(&response));
+  // Without the notice it would take the hour.
+  EXPECT_TRUE(server.Stop(absl::Hours(1)));
+  EXPECT_FALSE(answered.Read(&response));
+  EXPECT_THAT(answered.status(),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("stopping")));
+  EXPECT_FALSE(silent.Read(&response));
+}
+
+TEST_F(GrpcServicesTest, WhoAsksReflectionHoldsUpNoServerThatStops) {
+  ServerOptions options = Options();
+  options.reflection = true;
+  Start(options);
+  TryToStopWhileAsking<grpc::reflection::v1::ServerReflectionClient,
+                       grpc::reflection::v1::ServerReflectionRequest,
+                       grpc::reflection::v1::ServerReflectionResponse>(
+      *channel_, *server_);
+  server_.reset();
+  Start(options);
+  TryToStopWhileAsking<grpc::reflection::v1alpha::ServerReflectionClient,
+                       grpc::reflection::v1alpha::ServerReflectionRequest,
+                       grpc::reflection::v1alpha::ServerReflectionResponse>(
+      *channel_, *server_);
+}
+
 TEST_F(GrpcServicesTest, ReflectionTellsAllThatItsProtocolAsksFor) {
   ServerOptions options = Options();
   options.reflection = true;

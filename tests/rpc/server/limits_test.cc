@@ -375,6 +375,27 @@ TEST_F(LimitsTest, AStreamThatNobodyReadsIsEnded) {
   EXPECT_TRUE(Eventually([&] { return Status().connections_size() == 1; }));
 }
 
+TEST_F(LimitsTest, AStreamThatNobodyReadsHoldsLittle) {
+  Start();
+  constexpr std::size_t kMessage = 8 << 10;
+  const UniqueFd deaf = test::ConnectTo(dir_.File("s"));
+  test::Say(deaf, test::Greeting() +
+                      test::UnaryCall(1, "/tests.wire.Probe/Flood",
+                                      ItemOf(kMessage).SerializeAsString()));
+  // The handler is told that there is no more room,
+  ASSERT_TRUE(probe_.flooded.Wait());
+  // after what waits here (256 KiB and a message), and what HTTP/2 lets us send
+  // to a client that has said nothing (64 KiB and a message).
+  EXPECT_GE(probe_.flood * kMessage, std::size_t{256} << 10);
+  EXPECT_LE(probe_.flood * kMessage, (std::size_t{320} << 10) + 2 * kMessage);
+  // Of that, what gRPC was given.
+  EXPECT_TRUE(Eventually([&] {
+    return Status().connections(1).reply_bytes() >= std::size_t{64} << 10;
+  }));
+  EXPECT_LE(Status().connections(1).reply_bytes(),
+            (std::size_t{64} << 10) + 3 * kMessage);
+}
+
 TEST_F(LimitsTest, AnAnswerThatNobodyReadsIsDropped) {
   if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
   test::Child client([&] {

@@ -160,6 +160,7 @@ void ProbeService::Flood(Call&, const Item& request, Writer<Item> out) {
     const absl::Status status = kept->Write(count);
     kept->Finish(status);
   });
+  flood = count.number();
   flooded.Set();
 }
 

@@ -82,7 +82,8 @@ class ProbeService final : public ProbeHandler {
   // What tests wait for.
   Event began;      // Hang, HangLater or Linger was called.
   Event cancelled;  // It was told that the call was cancelled.
-  Event flooded;    // Flood found no more room.
+  Event flooded;    // Flood found no more room, after so many messages.
+  std::atomic<std::int64_t> flood{0};
   Event read_late;  // Set by the test: SumLate may read.
   std::atomic<int> calls{0};
 
