@@ -431,12 +431,12 @@ TEST_P(GuardedServiceTest, StreamThatNobodyReadsIsEnded) {
   request.set_number(10'000'000);
   const auto reader = stub_->Count(&context, request);
   // As the front door does.
-  EXPECT_TRUE(test::Eventually([&] {
+  ASSERT_TRUE(test::Eventually([&] {
     EXPECT_TRUE(connection_->EndStalled(absl::Milliseconds(100)));
     return refusals_.count(Refusal::kSlowReader) == 1;
   }));
   // So a blocking handler has left its thread.
-  EXPECT_TRUE(
+  ASSERT_TRUE(
       test::Eventually([&] { return connection_->calls_in_flight() == 0; }));
   Item item;
   while (reader->Read(&item)) continue;
