@@ -18,6 +18,7 @@
 #include "gtest/gtest.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/wire/grpc/stream_watch.h"
+#include "tests/rpc/wire/other.grpc.pb.h"
 #include "tests/rpc/wire/probe.grpc.pb.h"
 #include "tests/support/eventually.h"
 
@@ -31,6 +32,7 @@ using testing::StatusIs;
 using tests::wire::Failure;
 using tests::wire::Item;
 using tests::wire::Probe;
+using tests::wire::other::Streams;
 
 constexpr uid_t kCaller = 4711;
 constexpr int kMaxCalls = 3;
@@ -195,20 +197,11 @@ class CallbackProbe final : public Probe::CallbackService {
 
 enum class Api { kBlocking, kCallback };
 
-class GuardedServiceTest : public ::testing::TestWithParam<Api> {
+class GuardedTest : public ::testing::Test {
  protected:
-  void Start() {
-    if (GetParam() == Api::kBlocking) {
-      auto service = std::make_unique<BlockingProbe>(noticed_);
-      served_ = ServeGrpc<Probe>(*service);
-      service_ = std::move(service);
-    } else {
-      auto service = std::make_unique<CallbackProbe>(noticed_);
-      served_ = ServeGrpc<Probe>(*service);
-      service_ = std::move(service);
-    }
+  void Serve(ServedGrpc served) {
     auto guarded = GuardedService::Create(
-        served_,
+        served,
         {.connection_of = [this](const std::string&) { return connection_; },
          .guard = &guard_});
     ASSERT_THAT(guarded, IsOk());
@@ -219,15 +212,47 @@ class GuardedServiceTest : public ::testing::TestWithParam<Api> {
         std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
         watches;
     watches.push_back(std::make_unique<StreamWatches>(
-        std::set<std::string, std::less<>>{"tests.wire.Probe"}));
+        std::set<std::string, std::less<>>{std::string(served.name)}));
     builder.experimental().SetInterceptorCreators(std::move(watches));
     server_ = builder.BuildAndStart();
     ASSERT_NE(server_, nullptr);
     channel_ = server_->InProcessChannel({});
-    stub_ = Probe::NewStub(channel_);
   }
   void TearDown() override {
     if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now());
+  }
+
+  AccessPolicy policy_ = AccessPolicy().AllowUid(kCaller);
+  RefusalLog refusals_{"test"};
+  const CallGuard guard_{policy_, kMaxCalls, refusals_};
+  std::shared_ptr<MemoryBudget> memory_ =
+      std::make_shared<MemoryBudget>(kMaxMemory);
+  std::shared_ptr<ServerConnection> connection_ =
+      std::make_shared<ServerConnection>(Caller{.uid = kCaller}, true, memory_);
+  std::unique_ptr<GuardedService> guarded_;
+  std::unique_ptr<grpc::Server> server_;
+  std::shared_ptr<grpc::Channel> channel_;
+};
+
+class GuardedServiceTest : public GuardedTest,
+                           public ::testing::WithParamInterface<Api> {
+ protected:
+  void Start() {
+    if (GetParam() == Api::kBlocking) {
+      auto service = std::make_unique<BlockingProbe>(noticed_);
+      Serve(ServeGrpc<Probe>(*service));
+      service_ = std::move(service);
+    } else {
+      auto service = std::make_unique<CallbackProbe>(noticed_);
+      Serve(ServeGrpc<Probe>(*service));
+      service_ = std::move(service);
+    }
+    stub_ = Probe::NewStub(channel_);
+  }
+  // Its handlers use what is ours.
+  void TearDown() override {
+    GuardedTest::TearDown();
+    server_ = nullptr;
   }
 
   // Makes rules that name somebody else. Before Start().
@@ -263,19 +288,8 @@ class GuardedServiceTest : public ::testing::TestWithParam<Api> {
     EXPECT_EQ(noticed_.calls, 0);
   }
 
-  AccessPolicy policy_ = AccessPolicy().AllowUid(kCaller);
-  RefusalLog refusals_{"test"};
-  const CallGuard guard_{policy_, kMaxCalls, refusals_};
-  std::shared_ptr<MemoryBudget> memory_ =
-      std::make_shared<MemoryBudget>(kMaxMemory);
-  std::shared_ptr<ServerConnection> connection_ =
-      std::make_shared<ServerConnection>(Caller{.uid = kCaller}, true, memory_);
   Noticed noticed_;
   std::unique_ptr<grpc::Service> service_;
-  ServedGrpc served_;
-  std::unique_ptr<GuardedService> guarded_;
-  std::unique_ptr<grpc::Server> server_;
-  std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<Probe::Stub> stub_;
 };
 
@@ -489,6 +503,7 @@ TEST_P(GuardedServiceTest, StreamThatMemoryIsShortForIsEnded) {
     Item sum;
     const auto writer = stub_->Sum(&context, &sum);
     writer->Write(item);
+    writer->WritesDone();
     const grpc::Status status = writer->Finish();
     EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
     EXPECT_THAT(status.error_message(), HasSubstr("tests.wire.Probe/Sum"));
@@ -521,6 +536,80 @@ TEST(CallerOfTest, ContextOfNoCallHasNoCaller) {
   const grpc::CallbackServerContext context;
   EXPECT_THAT(CallerOf(context),
               StatusIs(absl::StatusCode::kFailedPrecondition));
+}
+
+// Messages that gRPC does not parse.
+class RawStreams final
+    : public Streams::WithRawCallbackMethod_Chat<
+          Streams::WithRawCallbackMethod_Sum<Streams::Service>> {
+ public:
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Chat(
+      grpc::CallbackServerContext*) override {
+    class Chatter final
+        : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
+     public:
+      Chatter() { StartRead(&bytes_); }
+      void OnReadDone(bool ok) override {
+        if (!ok) return Finish(grpc::Status::OK);
+        StartWrite(&bytes_);
+      }
+      void OnWriteDone(bool ok) override {
+        bytes_.Clear();
+        StartRead(&bytes_);
+      }
+      void OnDone() override { delete this; }
+
+     private:
+      grpc::ByteBuffer bytes_;
+    };
+    return new Chatter();
+  }
+  grpc::ServerReadReactor<grpc::ByteBuffer>* Sum(grpc::CallbackServerContext*,
+                                                 grpc::ByteBuffer*) override {
+    class Reader final : public grpc::ServerReadReactor<grpc::ByteBuffer> {
+     public:
+      Reader() { StartRead(&bytes_); }
+      void OnReadDone(bool ok) override {
+        if (!ok) return Finish({grpc::StatusCode::ABORTED, "no sum"});
+        bytes_.Clear();
+        StartRead(&bytes_);
+      }
+      void OnDone() override { delete this; }
+
+     private:
+      grpc::ByteBuffer bytes_;
+    };
+    return new Reader();
+  }
+};
+
+TEST_F(GuardedTest, MessagesThatAreNotParsedAreCountedToo) {
+  RawStreams service;
+  Serve(ServeGrpc<Streams>(service));
+  const auto stub = Streams::NewStub(channel_);
+  tests::wire::other::Item item;
+  item.set_data(std::string(1000, 'x'));
+  {
+    grpc::ClientContext context;
+    const auto stream = stub->Chat(&context);
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_TRUE(stream->Write(item));
+      EXPECT_TRUE(stream->Read(&item));
+    }
+    stream->WritesDone();
+    EXPECT_TRUE(stream->Finish().ok());
+  }
+  EXPECT_EQ(connection_->request_bytes(), 3 * item.ByteSizeLong());
+  EXPECT_EQ(connection_->reply_bytes(), 3 * item.ByteSizeLong());
+  grpc::ClientContext context;
+  tests::wire::other::Item sum;
+  const auto writer = stub->Sum(&context, &sum);
+  EXPECT_TRUE(writer->Write(item));
+  writer->WritesDone();
+  EXPECT_EQ(writer->Finish().error_code(), grpc::StatusCode::ABORTED);
+  EXPECT_EQ(connection_->request_bytes(), 4 * item.ByteSizeLong());
+  TearDown();
+  server_ = nullptr;
 }
 
 TEST(GuardedServiceCreateTest, OtherApisAreRefusedWithAReason) {
