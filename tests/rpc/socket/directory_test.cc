@@ -120,6 +120,8 @@ TEST_F(DirectoryTest, ThirdPartiesAreNotTrusted) {
   fs::create_symlink("d", dir_.File("c/link"));
   ASSERT_EQ(::lchown(dir_.File("c/link").c_str(), test::kForeignUid, 0), 0);
   ExpectUnsafe(dir_.File("c/link"), dir_.File("c/link"));
+  fs::create_directory(dir_.File("c/d/e"));
+  ExpectUnsafe(dir_.File("c/link/e"), dir_.File("c/link"));
 }
 
 // In a namespace where everybody who has no number there looks like us.

@@ -1,0 +1,142 @@
+// What others do between two steps of Listen(), at exactly that moment: the
+// linker takes the functions below for libc's. They do what those do, and let
+// somebody else act before or after.
+
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <memory>
+#include <utility>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "rpc/socket/dial.h"
+#include "rpc/socket/unix_listener.h"
+#include "rpc/testing/status_matchers.h"
+#include "rpc/testing/temp_dir.h"
+
+namespace {
+
+using Act = std::function<void()>;
+
+// Once, unless the act sets it again.
+Act* before_flock = nullptr;
+Act* after_connect = nullptr;
+
+void Run(Act*& act) {
+  if (Act* const now = std::exchange(act, nullptr)) (*now)();
+}
+
+}  // namespace
+
+extern "C" int flock(int fd, int operation) noexcept {
+  Run(before_flock);
+  return static_cast<int>(::syscall(SYS_flock, fd, operation));
+}
+
+extern "C" int connect(int fd, const sockaddr* address, socklen_t size) {
+  const auto result =
+      static_cast<int>(::syscall(SYS_connect, fd, address, size));
+  const int error = errno;
+  Run(after_connect);
+  errno = error;
+  return result;
+}
+
+namespace tandem::rpc {
+namespace {
+
+namespace fs = std::filesystem;
+
+using ::testing::HasSubstr;
+using testing::IsOk;
+using testing::StatusIs;
+
+class UnixListenerRaceTest : public ::testing::Test {
+ protected:
+  UnixAddress Address() const { return *UnixAddress::Parse(dir_.Address("s")); }
+  absl::StatusOr<std::unique_ptr<UnixListener>> Listen() const {
+    return UnixListener::Listen(Address(), {});
+  }
+  std::string Path() const { return dir_.File("s"); }
+  std::string LockPath() const { return dir_.File(".s.lock"); }
+
+  // What other programs do.
+  UniqueFd BindAndListen() const {
+    UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strcpy(address.sun_path, Path().c_str());
+    EXPECT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&address),
+                     sizeof(address)),
+              0);
+    EXPECT_EQ(::listen(fd.get(), 8), 0);
+    return fd;
+  }
+
+  testing::TempDir dir_;
+};
+
+TEST_F(UnixListenerRaceTest, ALockFileThatIsRemovedBeforeItIsLockedIsNoLock) {
+  Act remove = [&] { fs::remove(LockPath()); };
+  before_flock = &remove;
+  const auto listener = Listen();
+  ASSERT_THAT(listener, IsOk());
+  // Its handlers may still run, so it holds what others look at.
+  (*listener)->Close();
+  EXPECT_THAT(Listen(), StatusIs(absl::StatusCode::kAlreadyExists,
+                                 HasSubstr("it holds the lock file")));
+}
+
+TEST_F(UnixListenerRaceTest, OfTwoThatLockDifferentFilesOneWins) {
+  std::unique_ptr<UnixListener> other;
+  Act replace = [&] {
+    fs::remove(LockPath());
+    auto listener = Listen();
+    ASSERT_THAT(listener, IsOk());
+    other = *std::move(listener);
+    other->Close();
+  };
+  before_flock = &replace;
+  EXPECT_THAT(Listen(), StatusIs(absl::StatusCode::kAlreadyExists,
+                                 HasSubstr("it holds the lock file")));
+}
+
+TEST_F(UnixListenerRaceTest, WhoKeepsReplacingTheLockFileIsToldOf) {
+  Act remove = [&] {
+    fs::remove(LockPath());
+    before_flock = &remove;
+  };
+  before_flock = &remove;
+  EXPECT_THAT(Listen(), StatusIs(absl::StatusCode::kAborted,
+                                 HasSubstr("keeps replacing the lock file")));
+  before_flock = nullptr;
+  EXPECT_FALSE(fs::exists(Path()));
+}
+
+// By a server that does not know the lock.
+TEST_F(UnixListenerRaceTest, ASocketThatIsReplacedWhileItIsProbedIsLeftAlone) {
+  BindAndListen();
+  // With a lock file there is one probe, under the lock.
+  std::ofstream(LockPath()) << "";
+  UniqueFd live;
+  Act replace = [&] {
+    fs::remove(Path());
+    live = BindAndListen();
+  };
+  after_connect = &replace;
+  EXPECT_THAT(Listen(), StatusIs(absl::StatusCode::kAlreadyExists,
+                                 HasSubstr("the path changed")));
+  EXPECT_THAT(Dial(Address(), ::geteuid(), absl::Now()), IsOk());
+}
+
+}  // namespace
+}  // namespace tandem::rpc
