@@ -173,6 +173,16 @@ TEST_F(ChannelTest, AServerOfAnotherUidIsRefusedAtOnce) {
   EXPECT_EQ(probe_.calls, 0);
 }
 
+TEST_F(ChannelTest, ASocketThatOthersCouldReplaceIsSentNothing) {
+  StartServer();
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 0777), 0);
+  EXPECT_THAT(Echo(), StatusIs(absl::StatusCode::kPermissionDenied,
+                               HasSubstr("nothing was sent")));
+  EXPECT_EQ(probe_.calls, 0);
+  channel_ = Connect({.allow_shared_directory = "a test"});
+  EXPECT_THAT(Echo(), IsOk());
+}
+
 TEST_F(ChannelTest, AServerThatDoesNotLetUsInIsSaidSo) {
   StartServer({.access = AccessPolicy()});
   for (int i = 0; i < 20; ++i) {

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <thread>
@@ -164,6 +165,20 @@ TEST_F(StubChannelTest, AStreamThatTheServerDiedOnEndsAndTheNextOneBegins) {
   EXPECT_FALSE(stream->Read(&item));
   EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_EQ(Chat(*stub_, 1), 1);
+}
+
+TEST_F(StubChannelTest, ASocketThatOthersCouldReplaceIsSentNothing) {
+  ASSERT_THAT(pair_.Start(), IsOk());
+  const std::string directory =
+      std::filesystem::path(pair_.address().substr(5)).parent_path();
+  ASSERT_EQ(::chmod(directory.c_str(), 0777), 0);
+  const grpc::Status refused = Echo(*stub_);
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_THAT(refused.error_message(), HasSubstr("nothing was sent"));
+  const auto trusting =
+      NewStubChannel(pair_.address(), {.allow_shared_directory = "a test"});
+  ASSERT_THAT(trusting, IsOk());
+  EXPECT_TRUE(Echo(*Probe::NewStub(*trusting)).ok());
 }
 
 TEST_F(StubChannelTest, WaitsForAServerWhenAsked) {

@@ -233,7 +233,9 @@ TEST_F(FrontDoorTest, ClosesOnGarbageAtOnce) {
 }
 
 TEST_F(FrontDoorTest, ForgetsAClientThatLeavesTooEarly) {
-  Open({.max_connections = 1, .preface_timeout = absl::Hours(1)});
+  Open({.max_connections = 1,
+        .max_connections_per_uid = 1,
+        .preface_timeout = absl::Hours(1)});
   ConnectAndSay(kPreface.substr(0, 5));
   EXPECT_TRUE(Eventually([&] { return Refusals(Refusal::kLeftEarly) == 1; }));
   const UniqueFd client = ConnectAndSay(kPreface);
@@ -261,6 +263,13 @@ TEST_F(FrontDoorTest, APolicyThatDoesNotAllowUsClosesAndSaysNothing) {
   const UniqueFd client = ConnectAndSay(kPreface);
   EXPECT_TRUE(IsClosed(client));
   EXPECT_EQ(Refusals(Refusal::kNotAllowedToConnect), 1u);
+}
+
+TEST_F(FrontDoorTest, AFloodIsToldOfThoughNobodyComesAfterwards) {
+  Open({.access = AccessPolicy()});
+  for (int i = 0; i < 5; ++i) EXPECT_TRUE(IsClosed(Connect()));
+  EXPECT_EQ(Refusals(Refusal::kNotAllowedToConnect), 5u);
+  EXPECT_TRUE(Eventually([&] { return !refusals_.has_unlogged(); }));
 }
 
 TEST_F(FrontDoorTest, AForeignUidIsRefusedAndOursIsNot) {

@@ -1,6 +1,9 @@
 // Servers on sockets that somebody else made.
 
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -14,10 +17,12 @@
 #include "gtest/gtest.h"
 #include "rpc/client/channel.h"
 #include "rpc/server/server.h"
+#include "rpc/socket/unix_listener.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
 #include "rpc/wire/grpc/grpc_transport.h"
 #include "tests/rpc/wire/probe_service.h"
+#include "tests/support/child.h"
 #include "tests/support/eventually.h"
 
 namespace tandem::rpc {
@@ -98,6 +103,29 @@ TEST_F(HandedInServerTest, AConnectionIsServedAloneAndUntilItEnds) {
   EXPECT_EQ(probe_.last_caller().pid, ::getpid());
   EXPECT_TRUE((*server)->Stop(absl::Seconds(10)));
   EXPECT_TRUE(test::Eventually([&] { return (*transport)->is_over(); }));
+}
+
+TEST_F(HandedInServerTest, TheCallerIsWhoMadeTheConnection) {
+  if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 0711), 0);
+  const auto listener = UnixListener::Listen(
+      *UnixAddress::Parse(dir_.Address("s")), {.mode = 0666});
+  ASSERT_THAT(listener, IsOk());
+  test::Child client([&] {
+    if (!test::Become(test::kForeignUid)) return 99;
+    const auto channel = Channel::Connect(dir_.Address("s"), {.server_uid = 0});
+    return static_cast<int>(ProbeClient(**channel).Echo({}).status().code());
+  });
+  pollfd waiting = {(*listener)->fd(), POLLIN, 0};
+  ASSERT_EQ(::poll(&waiting, 1, 20000), 1);
+  const int fd = ::accept4((*listener)->fd(), nullptr, nullptr, SOCK_CLOEXEC);
+  const auto server =
+      Start({.address = absl::StrCat("fd:", fd),
+             .access = AccessPolicy().AllowUid(test::kForeignUid)});
+  ASSERT_THAT(server, IsOk());
+  EXPECT_EQ(client.Wait(), 0);
+  EXPECT_EQ(probe_.last_caller().uid, test::kForeignUid);
 }
 
 TEST_F(HandedInServerTest, TheOtherEndOfAConnectionIsLookedAtToo) {

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <fstream>
 #include <latch>
@@ -354,6 +355,23 @@ TEST_F(LimitsTest, CallsThatFindTheQueueFullAreRefusedAndCounted) {
   over.wait();
 }
 
+TEST_F(LimitsTest, RequestsOfAllTogetherBeyondTheMemoryAreRefused) {
+  Start({.max_message_bytes = 1 << 20,
+         .max_request_memory = 1 << 20,
+         .max_request_memory_per_uid = 2 << 20});
+  Cancellation cancellation;
+  std::latch over(1);
+  ProbeClient(*channel_).HangLater(
+      ItemOf(700'000), {.cancellation = cancellation},
+      [&](const absl::StatusOr<Item>&) { over.count_down(); });
+  ASSERT_TRUE(probe_.began.Wait());
+  EXPECT_THAT(ProbeClient(*channel_).Echo(ItemOf(700'000), {}),
+              StatusIs(StatusCode::kResourceExhausted,
+                       HasSubstr("max_request_memory)")));
+  cancellation.Cancel();
+  over.wait();
+}
+
 TEST_F(LimitsTest, MemoryThatHasNoRoomForAMessageIsRefusedAtStart) {
   EXPECT_THAT(Server::Start({.address = dir_.Address("s"),
                              .services = {Serve(probe_)},
@@ -437,12 +455,24 @@ TEST_F(LimitsTest, AConnectionWithoutCallsIsEndedOneWithACallIsNot) {
       {}, {.cancellation = cancellation},
       [&](const absl::StatusOr<Item>&) { over.count_down(); });
   ASSERT_TRUE(probe_.began.Wait());
-  const auto idle = Channel::Connect(dir_.Address("s"));
-  const auto session = (*idle)->OpenSession(absl::Seconds(20));
-  ASSERT_THAT(session, IsOk());
-  EXPECT_TRUE((*session)->WaitOver(absl::Seconds(20)));
+  // One after the other, so that the busy one has been there for long.
+  for (int i = 0; i < 3; ++i) {
+    const auto idle = Channel::Connect(dir_.Address("s"));
+    const auto session = (*idle)->OpenSession(absl::Seconds(20));
+    ASSERT_THAT(session, IsOk());
+    EXPECT_TRUE((*session)->WaitOver(absl::Seconds(20)));
+  }
   EXPECT_FALSE(probe_.cancelled.is_set());
   EXPECT_TRUE(Eventually([&] { return Echo().ok(); })) << "it connects anew";
+  EXPECT_TRUE(Eventually([&] {
+    const auto status = v1::AdminClient(*channel_).ServerStatus({}, {});
+    if (!status.ok()) return false;  // Just then it was idle for too long.
+    return std::any_of(status->refusals().begin(), status->refusals().end(),
+                       [](const v1::RefusalCount& refusal) {
+                         return refusal.reason() == "idle" &&
+                                refusal.count() >= 3;
+                       });
+  }));
   cancellation.Cancel();
   over.wait();
 }

@@ -283,7 +283,7 @@ TEST_F(ServerTest, StopDoesNotWaitForAHandlerThatHangs) {
   ASSERT_THAT(Start({.services = {Serve(stubborn)}}), IsOk());
   ProbeClient(*channel_).Hang({}, {}, [](const absl::StatusOr<Item>&) {});
   ASSERT_TRUE(stubborn.began.Wait());
-  server_->Stop(absl::Milliseconds(20));
+  EXPECT_FALSE(server_->Stop(absl::Milliseconds(20)));
   server_.reset();
   stubborn.release.Set();
   EXPECT_TRUE(stubborn.ended.Wait());
@@ -297,7 +297,7 @@ TEST_F(ServerTest, StopDoesNotWaitForASilentClient) {
   constexpr char kPreface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
   ASSERT_EQ(::send(silent->get(), kPreface, 24, MSG_NOSIGNAL), 24);
   ASSERT_THAT(Echo(), IsOk());
-  server_->Stop(absl::Milliseconds(20));
+  EXPECT_TRUE(server_->Stop(absl::Milliseconds(20)));
   EXPECT_FALSE(std::filesystem::exists(dir_.File("s")));
 }
 

@@ -410,6 +410,7 @@ TEST_P(GuardedServiceTest, CallerThatNobodyKnowsIsRefused) {
   const grpc::Status status = stub_->Echo(&context, item, &item);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::PERMISSION_DENIED);
   EXPECT_EQ(noticed_.calls, 0);
+  EXPECT_EQ(refusals_.count(Refusal::kUnknownCaller), 1u);
 }
 
 TEST_P(GuardedServiceTest, CallIsInFlightUntilItHasEnded) {
