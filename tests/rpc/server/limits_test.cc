@@ -1,6 +1,7 @@
 // What one client may do to a server: the policy and the limits, over gRPC.
 
 #include <sched.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "rpc/client/cancellation.h"
@@ -46,6 +48,13 @@ Item ItemOf(std::size_t bytes) {
   Item item;
   item.mutable_data()->assign(bytes, 'x');
   return item;
+}
+
+// Takes what has come.
+void Drain(const UniqueFd& fd) {
+  char bytes[4096];
+  while (::recv(fd.get(), bytes, sizeof(bytes), MSG_DONTWAIT) > 0) {
+  }
 }
 
 class LimitsTest : public ::testing::Test {
@@ -434,16 +443,50 @@ TEST_F(LimitsTest, AnAnswerThatNobodyReadsIsDropped) {
   EXPECT_THAT(Echo(), IsOk());
 }
 
-TEST_F(LimitsTest, AClientThatReadsSlowlyButReadsIsServed) {
-  Start({.write_timeout = absl::Seconds(5)});
+// It makes room for no more than HTTP/2 gives everybody.
+TEST_F(LimitsTest, AnAnswerBeyondTheWindowIsDroppedAndTheConnectionStays) {
+  Start({.write_timeout = absl::Seconds(1)});
   Item request;
-  request.set_number(200);
-  auto stream = ProbeClient(*channel_).Count(request, {});
-  Item item;
-  int got = 0;
-  while (stream.Read(&item)) ++got;
-  EXPECT_EQ(got, 200);
-  EXPECT_THAT(stream.status(), IsOk());
+  request.set_number(1 << 20);
+  const UniqueFd client = test::ConnectTo(dir_.File("s"));
+  test::Say(client,
+            test::Greeting() + test::UnaryCall(1, "/tests.wire.Probe/Grow",
+                                               request.SerializeAsString()));
+  EXPECT_TRUE(Eventually([&] {
+    Drain(client);
+    return Refusals("slow-reader") == 1;
+  }));
+  EXPECT_TRUE(Eventually([&] {
+    Drain(client);
+    const v1::ServerStatusReply status = Status();
+    std::uint64_t calls = 0;
+    for (const auto& connection : status.connections()) {
+      calls += connection.calls_in_flight();
+    }
+    return status.connections_size() == 2 && calls == 1;  // The question.
+  }));
+  EXPECT_EQ(Refusals("slow-reader"), 1u);
+}
+
+TEST_F(LimitsTest, AClientThatReadsSlowlyButReadsIsServed) {
+  Start({.write_timeout = absl::Seconds(3)});
+  Item request;
+  request.set_number(10'000'000);
+  const UniqueFd slow = test::ConnectTo(dir_.File("s"));
+  test::Say(slow,
+            test::Greeting() + test::UnaryCall(1, "/tests.wire.Probe/Count",
+                                               request.SerializeAsString()));
+  // For longer than write_timeout something waits to be written, and a little
+  // of it is.
+  const absl::Time end = absl::Now() + absl::Seconds(5);
+  while (absl::Now() < end) {
+    Drain(slow);
+    const std::string room = {0, 0, 4, 0};
+    test::Say(slow, test::Frame(8, 0, 0, room) + test::Frame(8, 0, 1, room));
+    absl::SleepFor(absl::Milliseconds(200));
+  }
+  EXPECT_EQ(Refusals("slow-reader"), 0u);
+  EXPECT_EQ(Status().connections_size(), 2);
 }
 
 TEST_F(LimitsTest, AConnectionWithoutCallsIsEndedOneWithACallIsNot) {

@@ -5,6 +5,7 @@
 
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/support/method_handler.h>
 
 #include <atomic>
 #include <functional>
@@ -45,6 +46,8 @@ struct Noticed {
   std::atomic<int> strangers{0};
   // Of Chat.
   std::atomic<int> written{0};
+  // Requests for the blocking Echo.
+  std::atomic<int> parsed{0};
 
   void Begin(const grpc::ServerContextBase& context) {
     ++calls;
@@ -53,9 +56,40 @@ struct Noticed {
   }
 };
 
+// What gRPC's generated code has for Echo, and notices what is parsed.
+class EchoMethod final : public grpc::internal::MethodHandler {
+ public:
+  EchoMethod(Probe::Service& service, Noticed& noticed)
+      : generated_(
+            [](Probe::Service* probe, grpc::ServerContext* context,
+               const Item* request,
+               Item* reply) { return probe->Echo(context, request, reply); },
+            &service),
+        noticed_(noticed) {}
+
+  void* Deserialize(grpc_call* call, grpc_byte_buffer* bytes,
+                    grpc::Status* status, void** handler_data) override {
+    ++noticed_.parsed;
+    return generated_.Deserialize(call, bytes, status, handler_data);
+  }
+  void RunHandler(const HandlerParameter& call) override {
+    generated_.RunHandler(call);
+  }
+
+ private:
+  grpc::internal::RpcMethodHandler<Probe::Service, Item, Item,
+                                   google::protobuf::MessageLite,
+                                   google::protobuf::MessageLite>
+      generated_;
+  Noticed& noticed_;
+};
+
 class BlockingProbe final : public Probe::Service {
  public:
-  explicit BlockingProbe(Noticed& noticed) : noticed_(noticed) {}
+  explicit BlockingProbe(Noticed& noticed) : noticed_(noticed) {
+    // The first of its methods.
+    MarkMethodStreamed(0, new EchoMethod(*this, noticed));
+  }
 
   grpc::Status Echo(grpc::ServerContext* context, const Item* request,
                     Item* reply) override {
@@ -338,6 +372,7 @@ TEST_P(GuardedServiceTest, EveryShapeIsServedAndKnowsItsCaller) {
     EXPECT_TRUE(stream->Finish().ok());
   }
   EXPECT_EQ(noticed_.calls, 4);
+  EXPECT_EQ(noticed_.parsed, GetParam() == Api::kBlocking ? 1 : 0);
   EXPECT_EQ(noticed_.strangers, 0);
   EXPECT_EQ(connection_->calls(), 4);
 }
@@ -380,6 +415,7 @@ TEST_P(GuardedServiceTest, RefusedRequestIsNotParsed) {
             grpc::StatusCode::PERMISSION_DENIED);
   ExpectRefused(SendGarbage("/tests.wire.Probe/Echo"));
   ExpectRefused(SendGarbage("/tests.wire.Probe/Count"));
+  EXPECT_EQ(noticed_.parsed, 0);
 }
 
 TEST_P(GuardedServiceTest, HandlersErrorsArriveAsTheyAre) {
