@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "rpc/base/status_macros.h"
 
 namespace tandem::app {
 namespace {
@@ -58,7 +59,9 @@ absl::Status CheckAnswer(const abci::RequestFinalizeBlock& request,
 }  // namespace
 
 AbciService::AbciService(Application& application)
-    : application_(application), consensus_([this] { TakeTurns(); }) {}
+    : application_(application),
+      order_(application),
+      consensus_([this] { TakeTurns(); }) {}
 
 AbciService::~AbciService() {
   {
@@ -75,23 +78,30 @@ void AbciService::InTurn(rpc::Call& call, const Q& request, rpc::Reply<R> reply,
   // The call and its request live until the reply is sent. std::function wants
   // what it holds to be copyable, so the reply is shared with nobody.
   auto unsent = std::make_shared<rpc::Reply<R>>(std::move(reply));
-  std::function<void()> turn = [&call, &request, unsent, run] {
+  std::function<void()> turn = [this, &call, &request, unsent, run] {
     if (call.is_cancelled()) {
       return unsent->Send(absl::CancelledError("nobody waits for the answer"));
     }
-    absl::StatusOr<R> answer = run(request);
-    if (answer.ok()) {
-      if (absl::Status status = CheckAnswer(request, *answer); !status.ok()) {
-        answer = std::move(status);
-      }
-    }
-    unsent->Send(std::move(answer));
+    unsent->Send(RunNext<R>(request, run));
   };
   if (Enqueue(turn)) return;
   unsent->Send(absl::ResourceExhaustedError(
       absl::StrCat(kMaxWaiting,
                    " consensus calls wait already, of the one that each node "
                    "may have")));
+}
+
+template <typename R, typename Q, typename Run>
+absl::StatusOr<R> AbciService::RunNext(const Q& request, Run run) {
+  TANDEM_RETURN_IF_ERROR(order_.MayRun(request));
+  absl::StatusOr<R> answer = run(request);
+  if (answer.ok()) {
+    if (absl::Status status = CheckAnswer(request, *answer); !status.ok()) {
+      answer = std::move(status);
+    }
+  }
+  order_.HasRun(request, answer.ok());
+  return answer;
 }
 
 bool AbciService::Enqueue(std::function<void()>& turn) {

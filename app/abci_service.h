@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "app/application.h"
+#include "app/call_order.h"
 #include "rpc/base/mutex.h"
 #include "rpc/server/call.h"
 #include "rpc/server/reply.h"
@@ -22,9 +23,11 @@ namespace tandem::app {
 // service's own; the others run where the server runs them. So a FinalizeBlock
 // that takes long keeps neither a worker of the server nor a query waiting.
 //
-// A consensus call whose client has gone before its turn is not run.
+// A consensus call whose client has gone before its turn is not run, nor is one
+// that is not the chain's next (CallOrder).
 //
 // Errors: those of the Application, unchanged. Besides:
+//   kFailedPrecondition the call is not the chain's next
 //   kResourceExhausted  kMaxWaiting consensus calls wait already
 //   kCancelled          the client went before its turn came
 //   kInternal           the Application answered what no node can use: another
@@ -90,6 +93,10 @@ class AbciService final : public abci::ABCIHandler {
   template <typename Q, typename R, typename Run>
   void InTurn(rpc::Call& call, const Q& request, rpc::Reply<R> reply, Run run);
 
+  // Runs it, if it may be the next; on consensus_.
+  template <typename R, typename Q, typename Run>
+  absl::StatusOr<R> RunNext(const Q& request, Run run);
+
   // False, and `turn` unchanged, when too many wait.
   bool Enqueue(std::function<void()>& turn) ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -97,6 +104,7 @@ class AbciService final : public abci::ABCIHandler {
   void TakeTurns() ABSL_LOCKS_EXCLUDED(mu_);
 
   Application& application_;
+  CallOrder order_;  // of consensus_ alone
 
   rpc::Mutex mu_;
   std::deque<std::function<void()>> waiting_ ABSL_GUARDED_BY(mu_);

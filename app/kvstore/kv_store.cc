@@ -25,16 +25,9 @@ std::string AppHash(const kvstore::State& state) {
   return std::string(reinterpret_cast<char*>(bytes), 8);
 }
 
-absl::StatusOr<kvstore::Chain> ReadChain(
-    const abci::RequestInitChain& request) {
-  if (request.initial_height() < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("InitChain: the initial height ", request.initial_height(),
-                     " is negative"));
-  }
+kvstore::Chain ReadChain(const abci::RequestInitChain& request) {
   kvstore::Chain chain;
   chain.set_chain_id(request.chain_id());
-  chain.set_initial_height(std::max<std::int64_t>(request.initial_height(), 1));
   *chain.mutable_pub_key_types() =
       request.consensus_params().validator().pub_key_types();
   return chain;
@@ -85,14 +78,14 @@ absl::StatusOr<std::unique_ptr<KvStore>> KvStore::Open(
 
 absl::StatusOr<abci::ResponseInitChain> KvStore::InitChain(
     const abci::RequestInitChain& request) {
-  if (committed_.height() != 0 || committed_.size() != 0) {
+  // Tools have written, at height 0.
+  if (committed_.size() != 0) {
     return absl::FailedPreconditionError(absl::StrCat(
-        "InitChain: this store has committed height ", committed_.height(),
-        " with ", committed_.size(),
+        "InitChain: this store has ", committed_.size(),
         " transactions already: give the new chain a new data directory"));
   }
   StateStore::Changes changes;
-  TANDEM_ASSIGN_OR_RETURN(*changes.state.mutable_chain(), ReadChain(request));
+  *changes.state.mutable_chain() = ReadChain(request);
   TANDEM_ASSIGN_OR_RETURN(ValidatorSet validators,
                           ReadValidators(request, changes.state.chain()));
   changes.validators = validators.ChangesSince(validators_);
@@ -132,25 +125,6 @@ absl::StatusOr<abci::ResponseProcessProposal> KvStore::ProcessProposal(
   return verdict;
 }
 
-absl::Status KvStore::CheckHeight(std::int64_t height) const {
-  if (!committed_.has_chain()) {
-    if (height == 0) return absl::OkStatus();
-    return absl::FailedPreconditionError(absl::StrCat(
-        "FinalizeBlock of height ", height,
-        ": this store is empty and no chain has begun on it. The node must "
-        "begin with Info and InitChain: restart it; if the chain had blocks "
-        "here, this is not its data directory"));
-  }
-  const std::int64_t next = committed_.height() == 0
-                                ? committed_.chain().initial_height()
-                                : committed_.height() + 1;
-  if (height == next) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(
-      "FinalizeBlock of height ", height, ": this store has committed height ",
-      committed_.height(), ", so the next is ", next,
-      ". The node must begin with Info: restart it"));
-}
-
 absl::Status KvStore::Execute(std::string_view tx, Block& block) {
   TANDEM_ASSIGN_OR_RETURN(Transaction transaction, ParseTransaction(tx));
   if (auto* put = std::get_if<Put>(&transaction)) {
@@ -164,7 +138,6 @@ absl::Status KvStore::Execute(std::string_view tx, Block& block) {
 
 absl::StatusOr<abci::ResponseFinalizeBlock> KvStore::FinalizeBlock(
     const abci::RequestFinalizeBlock& request) {
-  TANDEM_RETURN_IF_ERROR(CheckHeight(request.height()));
   Block block = {.state = committed_, .puts = {}, .validators = validators_};
   for (const abci::Misbehavior& misbehavior : request.misbehavior()) {
     if (misbehavior.type() != abci::DUPLICATE_VOTE) continue;
@@ -202,10 +175,7 @@ absl::StatusOr<abci::ResponseFinalizeBlock> KvStore::FinalizeBlock(
 absl::StatusOr<abci::ResponseCommit> KvStore::Commit(
     const abci::RequestCommit& request) {
   if (!staged_) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "Commit: no block is staged since this program started, or since the "
-        "last Commit; height ",
-        committed_.height(), " is committed: send FinalizeBlock first"));
+    return absl::FailedPreconditionError("Commit: no block is staged");
   }
   Block block = *std::exchange(staged_, std::nullopt);
   TANDEM_RETURN_IF_ERROR(store_->Write(

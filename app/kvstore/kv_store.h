@@ -22,13 +22,9 @@ namespace tandem::app {
 // transactions, codes, events, app hashes and queries (app/README.md). Where
 // that one panics, this one refuses the transaction (code 2) or the call.
 //
-// It protects its state from a node at another point of the chain:
-//   InitChain      only while nothing is committed; durable at once
-//   FinalizeBlock  only of the height after the committed one, after InitChain.
-//                  Height 0 is for tools such as abci-cli: any number of times,
-//                  on a store on which no chain has begun
-//   Commit         only after FinalizeBlock
-// Each else answers kFailedPrecondition and changes nothing.
+// A node that is at another point of the chain is kept from it by CallOrder,
+// which AbciService has. InitChain is durable at once, and refused where tools
+// have written: these send blocks of height 0, and begin no chain.
 //
 // Thread safety: as Application says.
 class KvStore final : public Application {
@@ -84,8 +80,6 @@ class KvStore final : public Application {
   KvStore(rpc::DataDirectory directory, std::unique_ptr<StateStore> store,
           kvstore::State committed, ValidatorSet validators);
 
-  // Whether a block of this height may come now.
-  absl::Status CheckHeight(std::int64_t height) const;
   // Stages one transaction. Errors: kInvalidArgument, and nothing is staged.
   static absl::Status Execute(std::string_view tx, Block& block);
 

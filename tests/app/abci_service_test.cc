@@ -85,28 +85,36 @@ class FakeCall final : public rpc::ServerCall {
 
 using FinalizeCall =
     FakeCall<abci::RequestFinalizeBlock, abci::ResponseFinalizeBlock>;
+using ProcessCall =
+    FakeCall<abci::RequestProcessProposal, abci::ResponseProcessProposal>;
 using CommitCall = FakeCall<abci::RequestCommit, abci::ResponseCommit>;
 using QueryCall = FakeCall<abci::RequestQuery, abci::ResponseQuery>;
 using CheckTxCall = FakeCall<abci::RequestCheckTx, abci::ResponseCheckTx>;
 using InfoCall = FakeCall<abci::RequestInfo, abci::ResponseInfo>;
 
-FinalizeCall Block(std::int64_t height, std::vector<std::string> txs = {}) {
+FinalizeCall Block(std::int64_t height, std::vector<std::string> txs) {
   abci::RequestFinalizeBlock request;
   request.set_height(height);
   for (const std::string& tx : txs) request.add_txs(tx);
   return FinalizeCall(std::move(request));
 }
 
-// Holds up its blocks until told, and notes which came.
+// A block as tools send them: in any order.
+FinalizeCall BlockOf(const std::string& tx) { return Block(0, {tx}); }
+
+// Holds up its blocks, of one transaction each, until told, and notes which
+// came.
 class SlowApplication : public Application {
  public:
   absl::StatusOr<abci::ResponseFinalizeBlock> FinalizeBlock(
       const abci::RequestFinalizeBlock& request) override {
     rpc::MutexLock lock(mu_);
-    heights_.push_back(request.height());
+    txs_.push_back(request.txs(0));
     mu_.NotifyAll();
     mu_.Await([this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return open_; });
-    return abci::ResponseFinalizeBlock();
+    abci::ResponseFinalizeBlock answer;
+    answer.add_tx_results();
+    return answer;
   }
 
   absl::StatusOr<abci::ResponseQuery> Query(
@@ -124,19 +132,19 @@ class SlowApplication : public Application {
     rpc::MutexLock lock(mu_);
     return mu_.AwaitFor(kGenerous,
                         [this, count]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-                          return heights_.size() >= count;
+                          return txs_.size() >= count;
                         });
   }
 
-  std::vector<std::int64_t> heights() {
+  std::vector<std::string> txs() {
     rpc::MutexLock lock(mu_);
-    return heights_;
+    return txs_;
   }
 
  private:
   rpc::Mutex mu_;
   bool open_ ABSL_GUARDED_BY(mu_) = false;
-  std::vector<std::int64_t> heights_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::string> txs_ ABSL_GUARDED_BY(mu_);
 };
 
 TEST(AbciServiceTest, AnswersEchoAndFlushByItself) {
@@ -152,7 +160,7 @@ TEST(AbciServiceTest, AnswersEchoAndFlushByItself) {
 TEST(AbciServiceTest, QueryDoesNotWaitForABlock) {
   SlowApplication app;
   AbciService service(app);
-  FinalizeCall block = Block(1);
+  FinalizeCall block = BlockOf("1");
   block.Begin(service, &AbciService::FinalizeBlock);
   ASSERT_TRUE(app.WaitForBlocks(1));
   QueryCall query;
@@ -165,24 +173,25 @@ TEST(AbciServiceTest, ConsensusCallsRunInTheOrderInWhichTheyCame) {
   SlowApplication app;
   AbciService service(app);
   std::vector<std::unique_ptr<FinalizeCall>> calls;
-  std::vector<std::int64_t> heights;
-  for (int height = 1; height <= 10; ++height) {
-    calls.push_back(std::make_unique<FinalizeCall>(Block(height).request()));
+  std::vector<std::string> txs;
+  for (int i = 1; i <= 10; ++i) {
+    txs.push_back(absl::StrCat(i));
+    calls.push_back(
+        std::make_unique<FinalizeCall>(BlockOf(txs.back()).request()));
     calls.back()->Begin(service, &AbciService::FinalizeBlock);
-    heights.push_back(height);
   }
   ASSERT_TRUE(app.WaitForBlocks(1));
-  EXPECT_EQ(app.heights().size(), 1u);
+  EXPECT_EQ(app.txs().size(), 1u);
   app.Open();
   for (const auto& call : calls) EXPECT_THAT(call->Wait(), IsOk());
-  EXPECT_EQ(app.heights(), heights);
+  EXPECT_EQ(app.txs(), txs);
 }
 
 TEST(AbciServiceTest, CallWhoseClientIsGoneIsNotRun) {
   SlowApplication app;
   AbciService service(app);
-  FinalizeCall first = Block(1);
-  FinalizeCall second = Block(2);
+  FinalizeCall first = BlockOf("1");
+  FinalizeCall second = BlockOf("2");
   first.Begin(service, &AbciService::FinalizeBlock);
   second.Begin(service, &AbciService::FinalizeBlock);
   ASSERT_TRUE(app.WaitForBlocks(1));
@@ -190,19 +199,19 @@ TEST(AbciServiceTest, CallWhoseClientIsGoneIsNotRun) {
   app.Open();
   EXPECT_THAT(first.Wait(), IsOk());
   EXPECT_THAT(second.Wait(), StatusIs(absl::StatusCode::kCancelled));
-  EXPECT_EQ(app.heights(), std::vector<std::int64_t>{1});
+  EXPECT_EQ(app.txs(), std::vector<std::string>{"1"});
 }
 
 TEST(AbciServiceTest, RefusesWhatWouldWaitBehindTooMany) {
   SlowApplication app;
   AbciService service(app);
-  FinalizeCall running = Block(1);
+  FinalizeCall running = BlockOf("1");
   running.Begin(service, &AbciService::FinalizeBlock);
   ASSERT_TRUE(app.WaitForBlocks(1));
-  std::vector<std::unique_ptr<CommitCall>> waiting;
+  std::vector<std::unique_ptr<ProcessCall>> waiting;
   for (std::size_t i = 0; i < AbciService::kMaxWaiting; ++i) {
-    waiting.push_back(std::make_unique<CommitCall>());
-    waiting.back()->Begin(service, &AbciService::Commit);
+    waiting.push_back(std::make_unique<ProcessCall>());
+    waiting.back()->Begin(service, &AbciService::ProcessProposal);
   }
   CommitCall late;
   EXPECT_THAT(late.Begin(service, &AbciService::Commit).Wait(),
@@ -214,7 +223,7 @@ TEST(AbciServiceTest, RefusesWhatWouldWaitBehindTooMany) {
 TEST(AbciServiceTest, AnswersWhatWaitsBeforeItEnds) {
   SlowApplication app;
   CommitCall commit;
-  FinalizeCall block = Block(1);
+  FinalizeCall block = BlockOf("1");
   {
     AbciService service(app);
     block.Begin(service, &AbciService::FinalizeBlock);
@@ -229,13 +238,25 @@ TEST(AbciServiceTest, ErrorsOfTheApplicationArriveAsTheyAre) {
   class Refusing : public Application {
     absl::StatusOr<abci::ResponseCommit> Commit(
         const abci::RequestCommit&) override {
-      return absl::FailedPreconditionError("no block");
+      return absl::DataLossError("the disk is full");
     }
   } app;
   AbciService service(app);
+  FinalizeCall block = Block(0, {});
+  ASSERT_THAT(block.Begin(service, &AbciService::FinalizeBlock).Wait(), IsOk());
   CommitCall call;
   EXPECT_THAT(call.Begin(service, &AbciService::Commit).Wait(),
-              StatusIs(absl::StatusCode::kFailedPrecondition, "no block"));
+              StatusIs(absl::StatusCode::kDataLoss, "the disk is full"));
+}
+
+TEST(AbciServiceTest, CallThatIsNotTheNextDoesNotReachTheApplication) {
+  SlowApplication app;
+  AbciService service(app);
+  FinalizeCall block = Block(1, {"a"});
+  EXPECT_THAT(
+      block.Begin(service, &AbciService::FinalizeBlock).Wait(),
+      StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("InitChain")));
+  EXPECT_EQ(app.txs().size(), 0u);
 }
 
 // Answers what no node can use.
@@ -266,10 +287,10 @@ TEST(AbciServiceTest, AnswersThatNoNodeCanUseBecomeErrors) {
   AbciService service(app);
   constexpr auto kInternal = absl::StatusCode::kInternal;
 
-  FinalizeCall block = Block(1, {"a=1"});
+  FinalizeCall block = BlockOf("a=1");
   EXPECT_THAT(block.Begin(service, &AbciService::FinalizeBlock).Wait(),
               StatusIs(kInternal, HasSubstr("0 results to 1 transactions")));
-  FakeCall<abci::RequestProcessProposal, abci::ResponseProcessProposal> process;
+  ProcessCall process;
   EXPECT_THAT(process.Begin(service, &AbciService::ProcessProposal).Wait(),
               StatusIs(kInternal, HasSubstr("UNKNOWN")));
   FakeCall<abci::RequestVerifyVoteExtension, abci::ResponseVerifyVoteExtension>
