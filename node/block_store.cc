@@ -5,6 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/message_lite.h"
+#include "node/block.h"
+#include "node/merkle.h"
 #include "rocksdb/cache.h"
 #include "rocksdb/db.h"
 #include "rocksdb/table.h"
@@ -17,25 +19,41 @@ namespace {
 using tendermint::abci::ResponseFinalizeBlock;
 
 // Keys: "s" is the state; "b" and "r" with a height of 8 bytes, most
-// significant first, are a block and the application's response to it.
+// significant first, are a block and the application's response to it; "t" with
+// the hash of a committed transaction has the height of its block, and 4 bytes
+// for its place there.
 constexpr char kStateKey[] = "s";
 constexpr char kBlock = 'b';
 constexpr char kResponse = 'r';
+constexpr char kTransaction = 't';
+
+// The last `bytes` of a number, most significant first.
+void AppendNumber(std::uint64_t number, int bytes, std::string& out) {
+  for (int shift = 8 * (bytes - 1); shift >= 0; shift -= 8) {
+    out.push_back(static_cast<char>(number >> shift));
+  }
+}
+
+std::uint64_t ReadNumber(std::string_view bytes) {
+  std::uint64_t number = 0;
+  for (const char c : bytes) {
+    number = number << 8 | static_cast<unsigned char>(c);
+  }
+  return number;
+}
 
 std::string KeyOf(char kind, std::int64_t height) {
   std::string key(1, kind);
-  for (int shift = 56; shift >= 0; shift -= 8) {
-    key.push_back(static_cast<char>(height >> shift));
-  }
+  AppendNumber(static_cast<std::uint64_t>(height), 8, key);
   return key;
 }
 
 std::int64_t HeightOf(std::string_view key) {
-  std::int64_t height = 0;
-  for (const char c : key.substr(1)) {
-    height = height << 8 | static_cast<unsigned char>(c);
-  }
-  return height;
+  return static_cast<std::int64_t>(ReadNumber(key.substr(1)));
+}
+
+std::string TransactionKey(std::string_view hash) {
+  return absl::StrCat(std::string(1, kTransaction), std::string(hash));
 }
 
 absl::Status Broken(std::string_view what, std::string_view why) {
@@ -132,6 +150,31 @@ absl::StatusOr<ResponseFinalizeBlock> BlockStore::LoadResponse(
   return response;
 }
 
+absl::StatusOr<v1::CommittedBlock> BlockStore::LoadCommitted(
+    std::int64_t height) const {
+  absl::StatusOr<v1::Block> block = LoadBlock(height);
+  if (absl::IsNotFound(block.status())) {
+    return absl::NotFoundError(
+        absl::StrCat("this node does not keep block ", height));
+  }
+  TANDEM_RETURN_IF_ERROR(block.status());
+  TANDEM_ASSIGN_OR_RETURN(ResponseFinalizeBlock response, LoadResponse(height));
+  return MakeCommitted(*std::move(block), std::move(response));
+}
+
+absl::StatusOr<BlockStore::Place> BlockStore::FindTransaction(
+    std::string_view hash) const {
+  std::string value;
+  const rocksdb::Status status =
+      db_->Get(rocksdb::ReadOptions(), TransactionKey(hash), &value);
+  if (status.IsNotFound()) return absl::NotFoundError("not in the block store");
+  if (!status.ok()) return Broken("read", status.ToString());
+  if (value.size() != 12) return Broken("read", "a record is no place");
+  return Place{
+      .height = static_cast<std::int64_t>(ReadNumber(value.substr(0, 8))),
+      .index = static_cast<std::uint32_t>(ReadNumber(value.substr(8)))};
+}
+
 absl::Status BlockStore::SaveBlock(const v1::Block& block) {
   rocksdb::WriteBatch batch;
   Put(batch, KeyOf(kBlock, block.header().height()), block);
@@ -149,13 +192,47 @@ absl::Status BlockStore::SaveState(const store::ChainState& state,
                                    std::int64_t old_base) {
   rocksdb::WriteBatch batch;
   Put(batch, kStateKey, state);
-  if (old_base < state.base_height()) {
-    for (const char kind : {kBlock, kResponse}) {
-      batch.DeleteRange(KeyOf(kind, old_base),
-                        KeyOf(kind, state.base_height()));
-    }
+  TANDEM_RETURN_IF_ERROR(Forget(old_base, state.base_height(), batch));
+  return Write(batch);
+}
+
+absl::Status BlockStore::SaveCommitted(const store::ChainState& state,
+                                       const v1::CommittedBlock& committed,
+                                       std::int64_t old_base) {
+  rocksdb::WriteBatch batch;
+  Put(batch, kStateKey, state);
+  // Before the new ones, which may be in a block that is forgotten too.
+  TANDEM_RETURN_IF_ERROR(Forget(old_base, state.base_height(), batch));
+  std::string place;
+  for (const v1::TxResult& result : committed.results()) {
+    place.clear();
+    AppendNumber(static_cast<std::uint64_t>(result.height()), 8, place);
+    AppendNumber(result.index(), 4, place);
+    batch.Put(TransactionKey(result.hash()), place);
   }
   return Write(batch);
+}
+
+absl::Status BlockStore::Forget(std::int64_t old_base, std::int64_t base,
+                                rocksdb::WriteBatch& batch) const {
+  for (std::int64_t height = old_base; height < base; ++height) {
+    const absl::StatusOr<v1::Block> block = LoadBlock(height);
+    if (absl::IsNotFound(block.status())) continue;
+    TANDEM_RETURN_IF_ERROR(block.status());
+    for (const std::string& tx : block->txs()) {
+      const std::string hash = Sha256(tx);
+      const absl::StatusOr<Place> place = FindTransaction(hash);
+      if (place.ok() && place->height < base) {
+        batch.Delete(TransactionKey(hash));
+      }
+    }
+  }
+  if (old_base < base) {
+    for (const char kind : {kBlock, kResponse}) {
+      batch.DeleteRange(KeyOf(kind, old_base), KeyOf(kind, base));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status BlockStore::Write(rocksdb::WriteBatch& batch) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -48,6 +49,18 @@ class BlockStore {
   absl::StatusOr<tendermint::abci::ResponseFinalizeBlock> LoadResponse(
       std::int64_t height) const;
 
+  // A block that is committed, with what came of it.
+  absl::StatusOr<v1::CommittedBlock> LoadCommitted(std::int64_t height) const;
+
+  // Where a transaction is.
+  struct Place {
+    std::int64_t height = 0;
+    std::uint32_t index = 0;  // in the block, from 0
+  };
+  // The place of a committed transaction, by its SHA-256; of several, the last.
+  // Errors: kNotFound too.
+  absl::StatusOr<Place> FindTransaction(std::string_view hash) const;
+
   absl::Status SaveBlock(const v1::Block& block);
   absl::Status SaveResponse(
       std::int64_t height,
@@ -55,10 +68,18 @@ class BlockStore {
   // Also forgets the blocks before state.base_height(), which were there from
   // `old_base` on.
   absl::Status SaveState(const store::ChainState& state, std::int64_t old_base);
+  // The same, when `committed` is the block that led to `state`: from then on
+  // its transactions are found.
+  absl::Status SaveCommitted(const store::ChainState& state,
+                             const v1::CommittedBlock& committed,
+                             std::int64_t old_base);
 
  private:
   explicit BlockStore(std::unique_ptr<rocksdb::DB> db);
 
+  // Adds to `batch` that what is before `base` is forgotten.
+  absl::Status Forget(std::int64_t old_base, std::int64_t base,
+                      rocksdb::WriteBatch& batch) const;
   absl::Status Write(rocksdb::WriteBatch& batch);
 
   const std::unique_ptr<rocksdb::DB> db_;  // thread-safe itself

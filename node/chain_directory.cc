@@ -11,7 +11,7 @@
 namespace tandem::node {
 namespace {
 
-constexpr int kStoreVersion = 1;
+constexpr int kStoreVersion = 2;
 constexpr char kGenesisFile[] = "genesis.json";
 constexpr char kKeyFile[] = "priv_validator_key.json";
 // In the marker.

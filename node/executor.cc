@@ -1,5 +1,6 @@
 #include "node/executor.h"
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -30,6 +31,9 @@ using tendermint::abci::ResponseProcessProposal;
 // more are about to be.
 constexpr std::size_t kEnoughForABlock = 2048;
 constexpr absl::Duration kLongestWaitForChecks = absl::Milliseconds(100);
+
+// How far back a start reads for transactions that are not to come again.
+constexpr std::int64_t kMostBlocksRemembered = 1000;
 
 absl::Status Wrong(std::string_view call, std::string_view what) {
   return absl::FailedPreconditionError(absl::StrCat(
@@ -178,7 +182,30 @@ absl::StatusOr<std::unique_ptr<Executor>> Executor::Create(
     state.set_last_results_hash(MerkleRoot({}));
   }
   executor->SetState(std::move(state));
+  TANDEM_RETURN_IF_ERROR(executor->RememberCommitted());
   return executor;
+}
+
+absl::Status Executor::RememberCommitted() {
+  const std::int64_t oldest = std::max(
+      state_.base_height(), state_.height() - kMostBlocksRemembered + 1);
+  std::vector<std::string> hashes;  // the newest first
+  for (std::int64_t height = state_.height();
+       height > 0 && height >= oldest && hashes.size() < mempool_.cache_size();
+       --height) {
+    const absl::StatusOr<v1::CommittedBlock> block =
+        store_.LoadCommitted(height);
+    // Recovery says what is wrong with such a store.
+    if (absl::IsNotFound(block.status())) break;
+    TANDEM_RETURN_IF_ERROR(block.status());
+    for (int i = block->results_size() - 1; i >= 0; --i) {
+      const v1::TxResult& result = block->results(i);
+      if (result.code() == 0) hashes.push_back(result.hash());
+    }
+  }
+  std::reverse(hashes.begin(), hashes.end());
+  mempool_.Remember(hashes);
+  return absl::OkStatus();
 }
 
 Executor::Tip Executor::tip() const {
@@ -341,11 +368,11 @@ absl::Status Executor::ApplyCommitted(v1::Block block) {
 
 absl::Status Executor::SaveAndTell(ChainState next, v1::Block block,
                                    ResponseFinalizeBlock response) {
-  const std::int64_t old_base = state_.base_height();
-  TANDEM_RETURN_IF_ERROR(store_.SaveState(next, old_base));
-  SetState(std::move(next));
   auto committed = std::make_shared<const v1::CommittedBlock>(
       MakeCommitted(std::move(block), std::move(response)));
+  TANDEM_RETURN_IF_ERROR(
+      store_.SaveCommitted(next, *committed, state_.base_height()));
+  SetState(std::move(next));
   // Before clients are told: who then asks for the next block means that.
   on_committed_(committed);
   mempool_.Update(*committed);

@@ -59,8 +59,8 @@ class Executor {
     google::protobuf::Timestamp time;
   };
 
-  // Loads the state, or takes that of `genesis`. All arguments must outlive the
-  // object. Errors: kDataLoss.
+  // Loads the state, or takes that of `genesis`, and tells the mempool what was
+  // committed last. All arguments must outlive the object. Errors: kDataLoss.
   static absl::StatusOr<std::unique_ptr<Executor>> Create(
       BlockStore& store, Mempool& mempool, const Genesis& genesis,
       const ValidatorKey& key, OnCommitted on_committed);
@@ -103,6 +103,7 @@ class Executor {
   absl::Status AdoptInitChain(const tendermint::abci::ResponseInitChain& answer,
                               std::uint64_t app_version);
   void SetState(ChainState state) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status RememberCommitted();
 
   BlockStore& store_;
   Mempool& mempool_;

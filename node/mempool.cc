@@ -23,8 +23,8 @@ bool SaysNothing(const absl::Status& status) {
 absl::Status Unfinished(const absl::Status& why) {
   return absl::UnknownError(absl::StrCat(
       why.message(),
-      "; the block with the transaction was begun: whether it is committed "
-      "shows when the node is back"));
+      "; the block with the transaction was begun: whether it is committed, "
+      "tandem tx (GetTransaction) says when the node is back"));
 }
 
 }  // namespace
@@ -47,11 +47,15 @@ void Mempool::Tell(const Notices& notices) {
   }
 }
 
-Mempool::Hash Mempool::HashOfTx(const std::string& tx) {
-  Hash hash;
-  const std::string digest = Sha256(tx);
-  std::copy(digest.begin(), digest.end(), hash.begin());
+Mempool::Hash Mempool::ToHash(std::string_view sha256) {
+  Hash hash = {};
+  std::copy_n(sha256.begin(), std::min(sha256.size(), hash.size()),
+              hash.begin());
   return hash;
+}
+
+Mempool::Hash Mempool::HashOfTx(const std::string& tx) {
+  return ToHash(Sha256(tx));
 }
 
 void Mempool::Submit(google::protobuf::RepeatedPtrField<std::string> txs,
@@ -115,6 +119,16 @@ v1::MempoolStatus Mempool::GetStatus() const {
   status.set_transactions(entries_.size());
   status.set_bytes(bytes_);
   return status;
+}
+
+bool Mempool::Has(std::string_view hash) const {
+  MutexLock lock(mu_);
+  return by_hash_.contains(ToHash(hash));
+}
+
+void Mempool::Remember(const std::vector<std::string>& hashes) {
+  MutexLock lock(mu_);
+  for (const std::string& hash : hashes) RememberOne(ToHash(hash));
 }
 
 void Mempool::Drain(absl::Status why, absl::Duration limit) {
@@ -213,9 +227,8 @@ void Mempool::Update(const v1::CommittedBlock& block) {
     bool took_offered = false;
     std::size_t others = 0;
     for (const v1::TxResult& result : block.results()) {
-      Hash hash;
-      std::copy(result.hash().begin(), result.hash().end(), hash.begin());
-      if (result.code() == 0) Remember(hash);
+      const Hash hash = ToHash(result.hash());
+      if (result.code() == 0) RememberOne(hash);
       const auto found = by_hash_.find(hash);
       if (found == by_hash_.end()) {
         ++others;
@@ -308,7 +321,7 @@ absl::Status Mempool::CheckGas(std::int64_t gas) const {
   return absl::OkStatus();
 }
 
-void Mempool::Remember(const Hash& hash) {
+void Mempool::RememberOne(const Hash& hash) {
   if (limits_.cache_size == 0 || committed_by_hash_.contains(hash)) return;
   if (committed_.size() >= limits_.cache_size) {
     committed_by_hash_.erase(committed_.front());

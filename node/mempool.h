@@ -10,6 +10,7 @@
 #include <list>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -93,6 +94,14 @@ class Mempool {
       ABSL_LOCKS_EXCLUDED(mu_);
 
   v1::MempoolStatus GetStatus() const ABSL_LOCKS_EXCLUDED(mu_);
+  // Whether it has the transaction with this SHA-256.
+  bool Has(std::string_view hash) const ABSL_LOCKS_EXCLUDED(mu_);
+
+  std::size_t cache_size() const { return limits_.cache_size; }
+  // Transactions, by their SHA-256, that were committed before this node began,
+  // the oldest first: refused as if they had been committed since.
+  void Remember(const std::vector<std::string>& hashes)
+      ABSL_LOCKS_EXCLUDED(mu_);
 
   // Refuses what is submitted from now on with `why`, and waits until all that
   // it has is in blocks, or until no application is attached, or for `limit`.
@@ -172,6 +181,7 @@ class Mempool {
   static void Tell(const Notices& notices);
 
   static Hash HashOfTx(const std::string& tx);
+  static Hash ToHash(std::string_view sha256);
 
   absl::Status MayEnter(const std::string& tx, const Hash& hash) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -179,7 +189,7 @@ class Mempool {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckGas(std::int64_t gas) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Remember(const Hash& hash) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void RememberOne(const Hash& hash) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Drop(Entries::iterator entry, absl::Status why, Notices& notices)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Erase(Entries::iterator entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

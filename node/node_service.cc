@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "google/protobuf/util/time_util.h"
+#include "node/merkle.h"
 #include "rpc/base/status_macros.h"
 #include "rpc/base/version.h"
 
@@ -19,6 +20,7 @@ constexpr absl::Duration kDefaultWait = absl::Seconds(10);
 constexpr absl::Duration kLongestWait = absl::Hours(1);
 // An empty transaction takes two bytes of a request, and hundreds of ours.
 constexpr int kMaxBatch = 65'536;
+constexpr std::size_t kHashBytes = 32;
 
 template <typename Request>
 absl::Duration WaitOf(const Request& request) {
@@ -188,8 +190,53 @@ absl::StatusOr<v1::CommittedBlock> NodeService::GetBlock(
                                               " is in the future; the last is ",
                                               tip.height));
   }
-  return LoadCommitted(store_,
-                       request.height() == 0 ? tip.height : request.height());
+  return store_.LoadCommitted(request.height() == 0 ? tip.height
+                                                    : request.height());
+}
+
+absl::StatusOr<v1::GetTransactionReply> NodeService::GetTransaction(
+    rpc::Call& call, const v1::GetTransactionRequest& request) {
+  const std::string& hash = request.hash();
+  if (hash.size() != kHashBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a hash has ", kHashBytes, " bytes, this one ",
+                     hash.size(), ": send the SHA-256 of the transaction"));
+  }
+  v1::GetTransactionReply reply;
+  // In the order of its way, so that it is not missed as it goes.
+  TANDEM_ASSIGN_OR_RETURN(const bool is_pending, IsPending(hash));
+  const Executor::Tip tip = node_.tip();
+  const auto place = store_.FindTransaction(hash);
+  if (place.ok() && place->height <= tip.height) {
+    TANDEM_ASSIGN_OR_RETURN(v1::CommittedBlock block,
+                            store_.LoadCommitted(place->height));
+    reply.set_state(v1::GetTransactionReply::COMMITTED);
+    *reply.mutable_result() =
+        std::move(*block.mutable_results(static_cast<int>(place->index)));
+    return reply;
+  }
+  if (!place.ok() && !absl::IsNotFound(place.status())) return place.status();
+  if (is_pending || place.ok()) {
+    reply.set_state(v1::GetTransactionReply::PENDING);
+    reply.mutable_result()->set_hash(hash);
+    return reply;
+  }
+  return absl::NotFoundError(absl::StrCat(
+      "the transaction does not wait for a block, and is in none of the "
+      "blocks ",
+      tip.base_height, " to ", tip.height, " that this node keeps"));
+}
+
+absl::StatusOr<bool> NodeService::IsPending(const std::string& hash) const {
+  if (node_.mempool().Has(hash)) return true;
+  // In a block that was saved by a node that stopped then.
+  TANDEM_ASSIGN_OR_RETURN(const std::int64_t last, store_.LastHeight());
+  if (last <= node_.tip().height) return false;
+  const auto block = store_.LoadBlock(last);
+  if (!block.ok()) return block.status();
+  return std::any_of(
+      block->txs().begin(), block->txs().end(),
+      [&hash](const std::string& tx) { return Sha256(tx) == hash; });
 }
 
 void NodeService::Subscribe(rpc::Call& call,

@@ -38,6 +38,8 @@ class NodeService final : public v1::NodeHandler {
       rpc::Call& call, const v1::StatusRequest& request) override;
   absl::StatusOr<v1::CommittedBlock> GetBlock(
       rpc::Call& call, const v1::GetBlockRequest& request) override;
+  absl::StatusOr<v1::GetTransactionReply> GetTransaction(
+      rpc::Call& call, const v1::GetTransactionRequest& request) override;
   void Subscribe(rpc::Call& call, const v1::SubscribeRequest& request,
                  rpc::Writer<v1::CommittedBlock> out) override;
 
@@ -45,6 +47,8 @@ class NodeService final : public v1::NodeHandler {
   void Start(const rpc::Call& call,
              google::protobuf::RepeatedPtrField<std::string> txs, v1::Wait wait,
              absl::Duration timeout, Submission::Done done);
+  // Whether a transaction waits for a block, or is in one that is not finished.
+  absl::StatusOr<bool> IsPending(const std::string& hash) const;
 
   Node& node_;
   BlockStore& store_;

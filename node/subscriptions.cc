@@ -11,18 +11,6 @@ namespace tandem::node {
 using rpc::MutexLock;
 using BlockPtr = std::shared_ptr<const v1::CommittedBlock>;
 
-absl::StatusOr<v1::CommittedBlock> LoadCommitted(BlockStore& store,
-                                                 std::int64_t height) {
-  auto block = store.LoadBlock(height);
-  if (absl::IsNotFound(block.status())) {
-    return absl::NotFoundError(
-        absl::StrCat("this node does not keep block ", height));
-  }
-  TANDEM_RETURN_IF_ERROR(block.status());
-  TANDEM_ASSIGN_OR_RETURN(auto response, store.LoadResponse(height));
-  return MakeCommitted(*std::move(block), std::move(response));
-}
-
 Subscriptions::Subscriptions(BlockStore& store, std::int64_t last,
                              std::int64_t initial)
     : store_(store),
@@ -151,7 +139,7 @@ absl::StatusOr<BlockPtr> Subscriptions::Load(std::int64_t height) {
     }
   }
   TANDEM_ASSIGN_OR_RETURN(v1::CommittedBlock block,
-                          LoadCommitted(store_, height));
+                          store_.LoadCommitted(height));
   return std::make_shared<const v1::CommittedBlock>(std::move(block));
 }
 

@@ -79,10 +79,6 @@ class Subscriptions {
   std::thread feeder_;
 };
 
-// Reads a committed block from `store`. Errors: kNotFound, kDataLoss.
-absl::StatusOr<v1::CommittedBlock> LoadCommitted(BlockStore& store,
-                                                 std::int64_t height);
-
 }  // namespace tandem::node
 
 #endif  // TANDEM_NODE_SUBSCRIPTIONS_H_

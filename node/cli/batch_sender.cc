@@ -6,6 +6,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "node/merkle.h"
 
 namespace tandem::node {
 namespace {
@@ -27,6 +28,12 @@ v1::SubmitBatchRequest MakeRequest(v1::Wait wait, absl::Duration timeout) {
   request.mutable_timeout()->set_nanos(
       static_cast<int>(absl::ToInt64Nanoseconds(timeout)));
   return request;
+}
+
+absl::Status MaybeCommitted(const absl::Status& why) {
+  return absl::UnavailableError(absl::StrCat(
+      why.message(),
+      "; the transaction may be committed: `tandem tx HASH` says so"));
 }
 
 // By contract the transaction is neither in the mempool nor in a block.
@@ -51,28 +58,34 @@ bool BatchSender::is_full() const {
 std::vector<Submission> BatchSender::Send() {
   std::vector<Submission> batch = std::exchange(batch_, {});
   bytes_ = 0;
-  std::vector<std::size_t> places;
+  Waiting waiting;
   for (std::size_t i = 0; i < batch.size(); ++i) {
-    if (batch[i].status.ok()) places.push_back(i);
+    if (batch[i].status.ok()) waiting.to_hand_in.push_back(i);
   }
   const absl::Time begin = absl::Now();
   const absl::Time end = begin + options_.timeout;
-  while (!places.empty()) {
-    HandIn(batch, places, begin);
-    do {
-      if (places.empty() || absl::Now() + kPause >= end) break;
+  const auto is_over = [&waiting, end] {
+    return (waiting.to_hand_in.empty() && waiting.to_ask_for.empty()) ||
+           absl::Now() + kPause >= end;
+  };
+  while (true) {
+    if (!waiting.to_ask_for.empty()) AskFor(batch, waiting, begin);
+    if (!waiting.to_hand_in.empty()) HandIn(batch, waiting, begin);
+    Readiness readiness = Readiness::kAway;
+    while (readiness == Readiness::kAway) {
+      if (is_over()) return batch;
       absl::SleepFor(kPause);
-    } while (!AreReady());
-    if (absl::Now() + kPause >= end) break;
+      readiness = Look();
+    }
+    if (readiness == Readiness::kStuck) return batch;
   }
-  return batch;
 }
 
-void BatchSender::HandIn(std::vector<Submission>& batch,
-                         std::vector<std::size_t>& places,
+void BatchSender::HandIn(std::vector<Submission>& batch, Waiting& waiting,
                          absl::Time first_sent) {
   const absl::Duration left =
       std::max(first_sent + options_.timeout - absl::Now(), kPause);
+  const std::vector<std::size_t> places = std::exchange(waiting.to_hand_in, {});
   v1::SubmitBatchRequest request = MakeRequest(options_.wait, left);
   for (const std::size_t place : places) request.add_txs(batch[place].tx);
   auto reply = Call(request, left + kGrace);
@@ -81,28 +94,54 @@ void BatchSender::HandIn(std::vector<Submission>& batch,
         absl::StrCat("the node answered ", reply->results_size(), " of ",
                      request.txs_size(), " transactions"));
   }
-  if (absl::IsUnavailable(reply.status())) {
-    // It waited for a server, so there was one, which may have acted on it.
-    reply = absl::UnavailableError(absl::StrCat(
-        reply.status().message(),
-        "; the transaction may be committed: `tandem watch --from ",
-        options_.first_height, "` shows it if it is"));
-  }
-  std::vector<std::size_t> not_taken;
   for (std::size_t i = 0; i < places.size(); ++i) {
     Submission& submission = batch[places[i]];
     submission.latency = absl::Now() - first_sent;
     if (!reply.ok()) {
-      submission.status = reply.status();
+      // It waited for a server, so there was one, which may have acted on it.
+      const bool broke = absl::IsUnavailable(reply.status());
+      submission.status =
+          broke ? MaybeCommitted(reply.status()) : reply.status();
+      submission.result.set_hash(Sha256(submission.tx));
+      if (broke) waiting.to_ask_for.push_back(places[i]);
       continue;
     }
     v1::BatchResult& result = *reply->mutable_results(static_cast<int>(i));
-    submission.status = absl::Status(
-        static_cast<absl::StatusCode>(result.status()), result.message());
+    const absl::Status before = std::exchange(
+        submission.status,
+        absl::Status(static_cast<absl::StatusCode>(result.status()),
+                     result.message()));
     submission.result = std::move(*result.mutable_result());
-    if (IsNotTaken(submission.status)) not_taken.push_back(places[i]);
+    if (IsNotTaken(submission.status)) {
+      waiting.to_hand_in.push_back(places[i]);
+    } else if (absl::IsUnknown(submission.status) ||
+               // By the call that broke, which the node had not begun when it
+               // was asked.
+               (absl::IsAlreadyExists(submission.status) && !before.ok())) {
+      waiting.to_ask_for.push_back(places[i]);
+    }
   }
-  places = std::move(not_taken);
+}
+
+void BatchSender::AskFor(std::vector<Submission>& batch, Waiting& waiting,
+                         absl::Time first_sent) {
+  for (const std::size_t place : std::exchange(waiting.to_ask_for, {})) {
+    Submission& submission = batch[place];
+    v1::GetTransactionRequest request;
+    request.set_hash(submission.result.hash());
+    auto reply = client_.GetTransaction(request, {.timeout = kAskTimeout});
+    submission.latency = absl::Now() - first_sent;
+    if (absl::IsNotFound(reply.status())) {
+      waiting.to_hand_in.push_back(place);
+    } else if (reply.ok() &&
+               (reply->state() == v1::GetTransactionReply::COMMITTED ||
+                options_.wait == v1::CHECK)) {
+      submission.status = absl::OkStatus();
+      submission.result = std::move(*reply->mutable_result());
+    } else {
+      waiting.to_ask_for.push_back(place);
+    }
+  }
 }
 
 absl::StatusOr<v1::SubmitBatchReply> BatchSender::Call(
@@ -127,21 +166,25 @@ absl::StatusOr<v1::SubmitBatchReply> BatchSender::Call(
         return std::move(reply_);
       }
     }
-    AreReady();
+    Look();
   }
 }
 
-bool BatchSender::AreReady() {
+BatchSender::Readiness BatchSender::Look() {
   const auto status = client_.Status({}, {.timeout = kAskTimeout});
   if (!status.ok()) {
     options_.on_wait("the node");
-    return false;
+    return Readiness::kAway;
   }
-  const v1::AppStatus::State state = status->app().state();
-  const bool is_away =
-      state == v1::AppStatus::AWAY || state == v1::AppStatus::RECOVERING;
-  if (is_away) options_.on_wait("the application");
-  return !is_away;
+  switch (status->app().state()) {
+    case v1::AppStatus::STOPPED:
+      return Readiness::kStuck;
+    case v1::AppStatus::RUNNING:
+      return Readiness::kReady;
+    default:
+      options_.on_wait("the application");
+      return Readiness::kAway;
+  }
 }
 
 }  // namespace tandem::node

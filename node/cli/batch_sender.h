@@ -32,9 +32,9 @@ struct Submission {
 // Hands transactions to a node in batches, one after the other, so that they
 // come into the mempool in their order. One that the node has for certain not
 // taken, because the mempool is full or the application or the node is away, is
-// handed in again until its time is over; others may overtake it then. What
-// became of one whose call broke is unknown, so it is given back, with how to
-// find out.
+// handed in again until its time is over; others may overtake it then. Where
+// the call broke, the node is asked what became of the transaction, and it is
+// handed in again only if that is nothing.
 //
 // Thread safety: thread-compatible.
 class BatchSender {
@@ -43,8 +43,6 @@ class BatchSender {
     v1::Wait wait = v1::COMMIT;
     // What each transaction has.
     absl::Duration timeout;
-    // Where to look for those whose call broke.
-    std::int64_t first_height = 1;
     // Is told, again and again, what it is that Send() waits for, such as "the
     // application". Never for an answer alone.
     std::function<void(std::string_view)> on_wait;
@@ -62,15 +60,28 @@ class BatchSender {
   std::vector<Submission> Send() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
-  // Hands in those of `batch` at `places`, and takes what the node has decided
-  // out of `places`.
-  void HandIn(std::vector<Submission>& batch, std::vector<std::size_t>& places,
+  // Places in the batch of those that wait for the node.
+  struct Waiting {
+    std::vector<std::size_t> to_hand_in;
+    // The node may have them: it is to be asked.
+    std::vector<std::size_t> to_ask_for;
+  };
+
+  // Hands in what is to be, and asks for what is to be; leaves in `waiting`
+  // what the node has not decided.
+  void HandIn(std::vector<Submission>& batch, Waiting& waiting,
               absl::Time first_sent) ABSL_LOCKS_EXCLUDED(mu_);
+  void AskFor(std::vector<Submission>& batch, Waiting& waiting,
+              absl::Time first_sent);
   absl::StatusOr<v1::SubmitBatchReply> Call(
       const v1::SubmitBatchRequest& request, absl::Duration timeout)
       ABSL_LOCKS_EXCLUDED(mu_);
-  // Whether node and application work; if not, tells who is waited for.
-  bool AreReady();
+  enum class Readiness {
+    kReady,
+    kAway,   // the node, or the application; on_wait was told
+    kStuck,  // no blocks are made until somebody acts
+  };
+  Readiness Look();
 
   v1::NodeClient& client_;
   const Options options_;

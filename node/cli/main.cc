@@ -15,6 +15,7 @@
 #include "node/cli/query.h"
 #include "node/cli/status.h"
 #include "node/cli/submit.h"
+#include "node/cli/transaction.h"
 #include "node/cli/up.h"
 #include "node/cli/watch.h"
 #include "rpc/base/standard_descriptors.h"
@@ -58,6 +59,7 @@ int Main(int argc, char** argv) {
   std::vector<std::unique_ptr<Command>> commands;
   commands.push_back(std::make_unique<UpCommand>(program));
   commands.push_back(std::make_unique<SubmitCommand>(program));
+  commands.push_back(std::make_unique<TransactionCommand>(program));
   commands.push_back(std::make_unique<QueryCommand>(program));
   commands.push_back(std::make_unique<StatusCommand>(program));
   commands.push_back(std::make_unique<WatchCommand>(program));

@@ -233,7 +233,8 @@ constexpr char kMore[] =
     "Each line is one transaction, without its newline. A line that fails is\n"
     "reported and does not stop the rest; the exit status is 1 then. When the\n"
     "node or the application goes away meanwhile, lines wait for it until\n"
-    "--timeout. Lines that are there together are handed in together, up to\n"
+    "--timeout, and are handed in again unless it has them. Lines that are "
+    "there together are handed in together, up to\n"
     "2,000, and answered together: each with the time of them all.\n\n"
     "Ctrl-C or SIGTERM ends it after the lines that are on their way: it says\n"
     "which line was the last and exits with 130 or 143. A second one ends it\n"
@@ -287,7 +288,6 @@ absl::StatusOr<int> SubmitCommand::Run(Output& output) {
   };
   BatchSender sender(client, {.wait = wait_ == "check" ? v1::CHECK : v1::COMMIT,
                               .timeout = timeout,
-                              .first_height = status->height() + 1,
                               .on_wait = show_wait});
   TANDEM_RETURN_IF_ERROR(SubmitAll(reader, sender, *termination, report));
   report.progress().Clear();

@@ -113,7 +113,7 @@ TEST_F(ChainDirectoryTest, IsMarkedWithItsChain) {
   const auto marker = rpc::ReadFile(path_ + "/tandem-node.json");
   ASSERT_THAT(marker, IsOk());
   EXPECT_EQ(*marker,
-            "{\n  \"program\": \"tandem-node\",\n  \"store_version\": 1,\n"
+            "{\n  \"program\": \"tandem-node\",\n  \"store_version\": 2,\n"
             "  \"chain_id\": \"golden\",\n  \"genesis_hash\": \"" +
                 ToHex(genesis->hash) + "\"\n}\n");
 }

@@ -104,6 +104,22 @@ TEST_F(MempoolTest, ADuplicateIsRefusedAfterItsCommit) {
   Refused("a", absl::StatusCode::kAlreadyExists, "committed already");
 }
 
+TEST_F(MempoolTest, ADuplicateIsRefusedAfterARestartToo) {
+  world_.limits.cache_size = 3;
+  world_.StartChain();
+  world_.Commit({"a", "b"});
+  world_.Commit({"c", "d"});
+  world_.Open();
+  world_.Connect();
+  ASSERT_THAT(world_.Recover(), IsOk());
+  Refused("b", absl::StatusCode::kAlreadyExists, "committed already");
+  Refused("d", absl::StatusCode::kAlreadyExists, "committed already");
+  EXPECT_THAT(world_.Submit({"a"})->All(), ElementsAre("0 checked 0"));
+  // The one that is forgotten next is the oldest.
+  world_.Commit({"e"});
+  EXPECT_THAT(world_.Submit({"b"})->All(), ElementsAre("0 checked 0"));
+}
+
 TEST_F(MempoolTest, TheOldestCommittedAreForgottenFirst) {
   world_.limits.cache_size = 2;
   world_.StartChain();

@@ -164,6 +164,12 @@ class NodeTest : public ::testing::Test {
     return client_->GetBlock(request);
   }
 
+  absl::StatusOr<v1::GetTransactionReply> Find(const std::string& tx) {
+    v1::GetTransactionRequest request;
+    request.set_hash(Sha256(tx));
+    return client_->GetTransaction(request);
+  }
+
   rpc::testing::TempDir dir_;
   FakeApp app_;
   absl::StatusOr<ValidatorKey> key_ = absl::UnknownError("not loaded");
@@ -486,6 +492,58 @@ TEST_F(NodeTest, AnApplicationOfAnotherChainIsRefused) {
   EXPECT_THAT(client_->Query({}),
               StatusIs(absl::StatusCode::kFailedPrecondition));
   EXPECT_THAT(GetBlock(2), IsOk());
+}
+
+TEST_F(NodeTest, WhatBecameOfATransactionIsAskedByItsHash) {
+  Start();
+  EXPECT_THAT(Find("a"), StatusIs(absl::StatusCode::kNotFound,
+                                  HasSubstr("none of the blocks 1 to 1")));
+  const auto committed = Submit("a");
+  ASSERT_THAT(committed, IsOk());
+  const auto found = Find("a");
+  ASSERT_THAT(found, IsOk());
+  EXPECT_EQ(found->state(), v1::GetTransactionReply::COMMITTED);
+  EXPECT_EQ(found->result().DebugString(), committed->DebugString());
+
+  v1::GetTransactionRequest no_hash;
+  no_hash.set_hash("a");
+  EXPECT_THAT(client_->GetTransaction(no_hash),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+TEST_F(NodeTest, WhatWaitsIsPendingUntilItIsCommitted) {
+  Start();
+  app_.FailBefore("PrepareProposal", absl::InternalError("stuck"));
+  EXPECT_THAT(Submit("a"), StatusIs(absl::StatusCode::kUnknown));
+  auto found = Find("a");
+  ASSERT_THAT(found, IsOk());
+  EXPECT_EQ(found->state(), v1::GetTransactionReply::PENDING);
+  EXPECT_EQ(found->result().hash(), Sha256("a"));
+  KillApp();
+  StartApp();
+  Await(v1::AppStatus::RUNNING, 2);
+  EXPECT_EQ(Find("a")->state(), v1::GetTransactionReply::COMMITTED);
+}
+
+// The block is saved, the application away, and the node another one: it will
+// be committed, and nobody but the store knows of it.
+TEST_F(NodeTest, WhatIsInAnUnfinishedBlockIsPendingAfterARestartToo) {
+  Start();
+  timeout_seconds_ = 0;
+  app_.FailBefore("FinalizeBlock", absl::InternalError("stuck"));
+  EXPECT_FALSE(Submit("a").ok());
+  Await(v1::AppStatus::STOPPED);
+  KillApp();
+  Stop();
+  Launch();
+  auto found = Find("a");
+  ASSERT_THAT(found, IsOk());
+  EXPECT_EQ(found->state(), v1::GetTransactionReply::PENDING);
+  StartApp();
+  Await(v1::AppStatus::RUNNING, 2);
+  found = Find("a");
+  ASSERT_THAT(found, IsOk());
+  EXPECT_EQ(found->state(), v1::GetTransactionReply::COMMITTED);
 }
 
 TEST_F(NodeTest, ANodeThatRestartsGoesOn) {
