@@ -248,8 +248,11 @@ absl::StatusOr<double> CountInstructions(const std::string& kind, int calls) {
   const std::string out = dir.File("callgrind");
   TANDEM_ASSIGN_OR_RETURN(
       const auto subject,
-      Subject::Start(kind, {"/usr/bin/valgrind", "--tool=callgrind",
-                            "--callgrind-out-file=" + out}));
+      // On one core, where no lock is waited for by spinning: how long it spins
+      // is chance.
+      Subject::Start(kind,
+                     {"/usr/bin/taskset", "-c", "0", "/usr/bin/valgrind",
+                      "--tool=callgrind", "--callgrind-out-file=" + out}));
   TANDEM_RETURN_IF_ERROR(subject->Call(calls).status());
   TANDEM_RETURN_IF_ERROR(subject->Stop());
   std::ifstream file(out);

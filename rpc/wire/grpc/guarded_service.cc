@@ -18,7 +18,10 @@
 #endif
 
 #include <cstddef>
+#include <functional>
+#include <memory>
 #include <optional>
+#include <typeinfo>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -79,8 +82,11 @@ class Answer final : public grpc::internal::CallHook,
 
   void PerformOpsOnCall(grpc::internal::CallOpSetInterface* ops,
                         GrpcCall* call) override {
-    // Nothing else is as certain to be a part of it.
-    if (dynamic_cast<grpc::internal::CallOpServerSendStatus*>(ops) != nullptr) {
+    // All else that it writes is, or ends with, the answer.
+    using MetadataAlone =
+        grpc::internal::CallOpSet<grpc::internal::CallOpSendInitialMetadata>;
+    if (typeid(*ops) != typeid(MetadataAlone) &&
+        !std::exchange(has_begun_, true)) {
       active_.connection().BeginWriting(*this);
     }
     // As grpc::Server does.
@@ -102,6 +108,7 @@ class Answer final : public grpc::internal::CallHook,
   const ActiveCall& active_;
   const CallGuard& guard_;
   const CallGuard::Method& method_;
+  bool has_begun_ = false;
 };
 
 // Whether a method with callbacks takes messages as bytes.
@@ -174,36 +181,32 @@ class GuardedMethod final : public MethodHandler {
 
   void RunHandler(const HandlerParameter& call) override {
     // Begun once: a call that is cancelled by now has lost its peer.
-    const std::shared_ptr<Admission> admission =
-        client_streams_
-            ? std::make_shared<Admission>(Admission{Begin(call.call->call())})
-            : std::shared_ptr<Admission>(static_cast<Admission*>(call.request));
+    std::unique_ptr<Admission> admission(
+        client_streams_ ? new Admission{Begin(call.call->call())}
+                        : static_cast<Admission*>(call.request));
     if (!admission->call.ok()) return Refuse(call, admission->call.status());
     const Running running(call.server_context, &admission->call->caller());
-    auto* watch = StreamWatch::TakeStarting();
     GrpcCall hooked = *call.call;
     if (is_unary_) {
       hooked = Watch(call, *admission);
-    } else if (watch != nullptr) {
+    } else if (auto* watch = StreamWatch::TakeStarting(); watch != nullptr) {
+      admission->watch = watch;
       watch->Begin(call.call->call(), *admission->call, *options_.guard,
                    guarded_, takes_bytes_ ? SizeOfBytes : SizeOfMessage);
     }
-    const auto end = [admission, watch] {
-      if (admission->answer.has_value()) admission->answer->End();
-      if (watch != nullptr) watch->End();
-      admission->call->End();
-    };
     if (!has_callbacks_) {
       inner_.RunHandler({&hooked, call.server_context, admission->request,
                          call.status, call.internal_data, nullptr});
-      return end();
+      return admission->End();
     }
-    // The call is in flight until gRPC has done with it, and says so.
-    inner_.RunHandler({&hooked, call.server_context, admission->request,
-                       call.status, call.internal_data,
-                       [end, done = call.call_requester] {
-                         end();
-                         done();
+    // The call is in flight until gRPC has done with it, and says so, once.
+    admission->done = call.call_requester;
+    auto* const kept = admission.release();
+    inner_.RunHandler({&hooked, call.server_context, kept->request, call.status,
+                       call.internal_data, [kept] {
+                         const std::unique_ptr<Admission> over(kept);
+                         over->End();
+                         over->done();
                        }});
   }
 
@@ -213,6 +216,14 @@ class GuardedMethod final : public MethodHandler {
     absl::StatusOr<ActiveCall> call;
     void* request = nullptr;
     std::optional<Answer> answer = std::nullopt;  // Of a unary call.
+    StreamWatch* watch = nullptr;                 // Of another one.
+    std::function<void()> done = nullptr;         // Of one with callbacks.
+
+    void End() {
+      if (answer.has_value()) answer->End();
+      if (watch != nullptr) watch->End();
+      call->End();
+    }
   };
 
   // `call`, but for the way in which its answer is written.
