@@ -124,10 +124,11 @@ FrontDoor::~FrontDoor() {
   thread_.join();
 }
 
-void FrontDoor::StopAccepting() {
+void FrontDoor::StopAccepting(absl::Time end_served) {
   MutexLock lock(mu_);
   if (phase_ == Phase::kAccepting) {
     phase_ = Phase::kStopping;
+    asked_end_served_ = end_served;
     ::eventfd_write(wake_up_.get(), 1);
   }
   mu_.Await([this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
@@ -150,6 +151,7 @@ void FrontDoor::Run() {
     }
     CloseOverdue();
     LookAtServed();
+    EndServed();
     ResumeAccepting();
     UpdateCounts();
 
@@ -157,6 +159,7 @@ void FrontDoor::Run() {
     if (phase_ == Phase::kEnding) return;
     if (phase_ == Phase::kStopping) {
       CloseWaiting();
+      end_served_ = asked_end_served_;
       phase_ = Phase::kStopped;
       mu_.NotifyAll();
     }
@@ -350,6 +353,9 @@ void FrontDoor::ForgetServed(std::uint64_t id) {
   if (it == served_.end()) return;
   it->second.connection->MarkEnded();
   Leave(it->second.connection->caller().uid);
+  // Not left to gRPC, which keeps one for ever whose client reads nothing and
+  // has closed only its own direction.
+  ::shutdown(it->second.duplicate.get(), SHUT_RDWR);
   // With the duplicate: kept, it would keep the connection open after gRPC has
   // closed its own.
   served_.erase(it);
@@ -409,9 +415,19 @@ void FrontDoor::CloseWaiting() {
   while (!waiting_.empty()) ForgetWaiting(waiting_.begin()->first);
 }
 
+void FrontDoor::EndServed() {
+  if (absl::Now() < end_served_) return;
+  end_served_ = absl::InfiniteFuture();
+  for (auto& [id, served] : served_) {
+    ::shutdown(served.duplicate.get(), SHUT_RDWR);
+  }
+}
+
 int FrontDoor::NextWakeUpMillis() const {
-  absl::Time next = absl::InfiniteFuture();
-  if (!waiting_.empty()) next = waiting_.begin()->second.deadline;
+  absl::Time next = end_served_;
+  if (!waiting_.empty()) {
+    next = std::min(next, waiting_.begin()->second.deadline);
+  }
   if (paused_until_ != absl::InfinitePast()) {
     next = std::min(next, paused_until_);
   }

@@ -105,8 +105,11 @@ class FrontDoor {
   FrontDoor& operator=(const FrontDoor&) = delete;
 
   // Once it returns nothing is accepted or handed over any more, and what had
-  // not been handed over is closed. Idempotent. Not from within HandOver.
-  void StopAccepting() ABSL_LOCKS_EXCLUDED(mu_);
+  // not been handed over is closed. What was, is ended at `end_served`: gRPC
+  // does not end a connection whose client reads nothing. Idempotent. Not from
+  // within HandOver.
+  void StopAccepting(absl::Time end_served = absl::InfiniteFuture())
+      ABSL_LOCKS_EXCLUDED(mu_);
 
   FrontDoorCounts counts() const ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -160,6 +163,7 @@ class FrontDoor {
   void EndIfIdle(Served& served, absl::Time now);
   void Shut(Served& served, Refusal reason, std::string_view why);
   void CloseWaiting();
+  void EndServed();
   int NextWakeUpMillis() const;
   bool Watch(int fd, std::uint64_t id, std::uint32_t events);
   void UpdateCounts() ABSL_LOCKS_EXCLUDED(mu_);
@@ -191,10 +195,13 @@ class FrontDoor {
   // While there is no descriptor left even to refuse with.
   absl::Time paused_until_ = absl::InfinitePast();
   absl::Time next_look_ = absl::InfinitePast();
+  absl::Time end_served_ = absl::InfiniteFuture();
 
   enum class Phase { kAccepting, kStopping, kStopped, kEnding };
   mutable Mutex mu_;
   Phase phase_ ABSL_GUARDED_BY(mu_) = Phase::kAccepting;
+  // What StopAccepting() was told.
+  absl::Time asked_end_served_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
   FrontDoorCounts counts_ ABSL_GUARDED_BY(mu_);
 
   // Last: it uses all of the above.

@@ -46,6 +46,8 @@ namespace {
 
 // For handlers to notice that their calls were cancelled.
 constexpr absl::Duration kGrace = absl::Seconds(1);
+// For clients to read that their calls were cancelled; a part of kGrace.
+constexpr absl::Duration kLastWords = absl::Milliseconds(300);
 
 // A connected client that says nothing and answers no ping for this long is
 // gone.
@@ -438,7 +440,7 @@ absl::StatusOr<std::string> Serving::OpenDoor(const ServerOptions& options) {
 }
 
 void Serving::Stop(absl::Time deadline) {
-  door_->StopAccepting();
+  door_->StopAccepting(deadline + kLastWords);
   if (listener_ != nullptr) listener_->Close();
   handed_in_.fd.Reset();
   health_.Stop();

@@ -356,6 +356,14 @@ TEST_F(FrontDoorTest, AConnectionEndsWithItsClientAndNotBefore) {
   EXPECT_TRUE(Eventually([&] { return door_->counts().open == 1; }));
 }
 
+TEST_F(FrontDoorTest, WhenItStopsItEndsWhatIsServedInTime) {
+  Open();
+  const UniqueFd talker = ConnectAndSay(kPreface);
+  ASSERT_TRUE(HasServed(1));
+  door_->StopAccepting(absl::Now() + absl::Milliseconds(10));
+  EXPECT_TRUE(IsClosed(talker));
+}
+
 TEST_F(FrontDoorTest, OutOfDescriptorsItClosesOneAndGoesOn) {
   Open();
   const std::vector<UniqueFd> clients = Sockets(5);

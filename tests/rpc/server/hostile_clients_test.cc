@@ -9,15 +9,18 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <memory>
 #include <random>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "rpc/client/channel.h"
@@ -102,6 +105,26 @@ class HostileClientsTest : public ::testing::Test {
              status->connections(0).calls_in_flight() == 1 &&
              test::OpenDescriptors().size() <= descriptors_;
     });
+  }
+
+  // Reads nothing: gRPC has more and more to answer, and stops reading itself.
+  static bool PingsUntilItIsNotReadFrom(const UniqueFd& fd) {
+    std::string pings;
+    for (int i = 0; i < 1000; ++i) {
+      pings += test::Frame(6, 0, 0, absl::StrFormat("%08d", i));
+    }
+    for (int i = 0; i < 1000; ++i) {
+      std::string_view left = pings;
+      while (!left.empty()) {
+        pollfd poll_fd{fd.get(), POLLOUT, 0};
+        if (::poll(&poll_fd, 1, 1000) == 0) return true;
+        const ssize_t sent = ::send(fd.get(), left.data(), left.size(),
+                                    MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent > 0) left.remove_prefix(sent);
+        if (sent < 0 && errno != EAGAIN) return false;
+      }
+    }
+    return false;
   }
 
   static bool IsClosed(const UniqueFd& fd) {
@@ -198,6 +221,25 @@ TEST_F(HostileClientsTest, StopEndsInTimeWhateverClientsDo) {
     while (::recv(client.get(), bytes, sizeof(bytes), 0) > 0) {
     }
   }
+}
+
+TEST_F(HostileClientsTest, WhoReadsNothingAndHalfClosesLeavesNothingBehind) {
+  Start();
+  const UniqueFd client = ConnectTo(path());
+  Say(client, test::Greeting());
+  ASSERT_TRUE(PingsUntilItIsNotReadFrom(client));
+  ::shutdown(client.get(), SHUT_WR);
+  const std::size_t with_ours = descriptors_ + 1;
+  EXPECT_TRUE(
+      Eventually([&] { return test::OpenDescriptors().size() <= with_ours; }));
+}
+
+TEST_F(HostileClientsTest, WhoReadsNothingHoldsUpNoStop) {
+  Start();
+  const UniqueFd client = ConnectTo(path());
+  Say(client, test::Greeting());
+  ASSERT_TRUE(PingsUntilItIsNotReadFrom(client));
+  EXPECT_TRUE(server_->Stop(absl::Milliseconds(50)));
 }
 
 // Stopped, they neither leave nor read nor write: the server's pings notice.
