@@ -4,11 +4,14 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "node/cli/json.h"
 #include "node/cli/node_option.h"
@@ -110,14 +113,28 @@ const char* KindName(Finding::Kind kind) {
   return "";
 }
 
+// On one line, and of nothing that a terminal obeys: in a shared directory
+// others choose the names of files, and of the processes that hold them.
+std::string Printable(std::string_view text) {
+  std::string printable;
+  for (const char c : text) {
+    if (absl::ascii_iscntrl(c)) {
+      absl::StrAppendFormat(&printable, "\\x%02x", c);
+    } else {
+      printable += c;
+    }
+  }
+  return printable;
+}
+
 std::string ToText(const std::string& address,
                    const std::vector<Finding>& findings) {
-  std::string text = address + "\n";
+  std::string text = Printable(address) + "\n";
   for (const Finding& finding : findings) {
-    absl::StrAppend(&text, "  ", KindName(finding.kind), ": ", finding.what,
-                    "\n");
+    absl::StrAppend(&text, "  ", KindName(finding.kind), ": ",
+                    Printable(finding.what), "\n");
     if (!finding.remedy.empty()) {
-      absl::StrAppend(&text, "    mend: ", finding.remedy, "\n");
+      absl::StrAppend(&text, "    mend: ", Printable(finding.remedy), "\n");
     }
   }
   return text;

@@ -400,7 +400,7 @@ absl::StatusOr<std::vector<std::string>> FindSockets(
   for (fs::directory_iterator entry(directory, error), end;
        !error && entry != end; entry.increment(error)) {
     const std::string name = entry->path().filename();
-    if (name.starts_with(".") && name.ends_with(".lock")) {
+    if (name.starts_with(".") && name.ends_with(".lock") && name != ".lock") {
       paths.insert(directory + "/" + name.substr(1, name.size() - 6));
     } else if (entry->symlink_status(error).type() == fs::file_type::socket) {
       paths.insert(directory + "/" + name);

@@ -131,6 +131,22 @@ TEST_F(DoctorTest, KnowsThatNothingIsThere) {
   EXPECT_THAT(outcome.out, HasSubstr("no server: there is no socket at "));
 }
 
+TEST_F(DoctorTest, ReadsNoLockInAFileThatHasOnlyItsEnding) {
+  std::ofstream(cli_.File(".lock"));
+  std::ofstream(cli_.File(".kv.sock.lock"));
+  const Outcome outcome = cli_.Run({"doctor", cli_.File("")});
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("/kv.sock\n"), Not(HasSubstr("/lock"))));
+}
+
+TEST_F(DoctorTest, PrintsNoLineThatTheNameOfAFileMakesUp) {
+  std::ofstream(cli_.File(".\033[2J\n    mend: do harm.lock"));
+  const Outcome outcome = cli_.Run({"doctor", cli_.File("")});
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("\\x1b[2J\\x0a    mend: do harm"),
+                                 Not(HasSubstr("\033")),
+                                 Not(HasSubstr("\n    mend: do harm"))));
+}
+
 TEST_F(DoctorTest, KnowsThatTheDirectoryIsMissing) {
   const Outcome outcome = Examine(cli_.File("none") + "/kv.sock");
   EXPECT_EQ(outcome.status, 1);
