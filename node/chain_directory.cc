@@ -5,6 +5,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "rpc/base/fail_point.h"
 #include "rpc/base/file.h"
 #include "rpc/base/status_macros.h"
 
@@ -48,6 +49,7 @@ absl::StatusOr<Genesis> StartChain(const rpc::DataDirectory& directory,
   // Only what can be read again is kept.
   TANDEM_ASSIGN_OR_RETURN(Genesis genesis, ParseFile(from, *text));
   TANDEM_RETURN_IF_ERROR(rpc::WriteFile(own, *text, 0644));
+  rpc::FailPoint("node/genesis-saved");
   return genesis;
 }
 

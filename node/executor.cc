@@ -14,6 +14,7 @@
 #include "node/consensus_params.h"
 #include "node/merkle.h"
 #include "node/validator_set.h"
+#include "rpc/base/fail_point.h"
 #include "rpc/base/status_macros.h"
 #include "spdlog/spdlog.h"
 
@@ -236,6 +237,7 @@ absl::Status Executor::InitChain(AppConnection& app,
   request.set_app_state_bytes(genesis_.app_state);
   request.set_initial_height(genesis_.initial_height);
   TANDEM_ASSIGN_OR_RETURN(ResponseInitChain answer, app.InitChain(request));
+  rpc::FailPoint("node/init-chain-answered");
   if (state_.height() > 0) return absl::OkStatus();
   return AdoptInitChain(answer, app_version);
 }
@@ -272,6 +274,7 @@ absl::Status Executor::AdoptInitChain(const ResponseInitChain& answer,
   state.set_app_hash(answer.app_hash().empty() ? genesis_.app_hash
                                                : answer.app_hash());
   TANDEM_RETURN_IF_ERROR(store_.SaveState(state, 0));
+  rpc::FailPoint("node/init-chain-saved");
   SetState(std::move(state));
   return absl::OkStatus();
 }
@@ -292,7 +295,9 @@ absl::Status Executor::MakeNextBlock(AppConnection& app) {
     mempool_.TakeBack();
     return block.status();
   }
+  rpc::FailPoint("node/block-proposed");
   TANDEM_RETURN_IF_ERROR(store_.SaveBlock(*block));
+  rpc::FailPoint("node/block-saved");
   return ApplySaved(app, *std::move(block));
 }
 
@@ -346,14 +351,20 @@ absl::StatusOr<ResponseFinalizeBlock> Executor::Finalize(
 
 absl::Status Executor::Replay(AppConnection& app, const v1::Block& block) {
   TANDEM_RETURN_IF_ERROR(Finalize(app, block).status());
-  return app.Commit().status();
+  rpc::FailPoint("node/replay-finalized");
+  TANDEM_RETURN_IF_ERROR(app.Commit().status());
+  rpc::FailPoint("node/replay-committed");
+  return absl::OkStatus();
 }
 
 absl::Status Executor::ApplySaved(AppConnection& app, v1::Block block) {
   TANDEM_ASSIGN_OR_RETURN(ResponseFinalizeBlock answer, Finalize(app, block));
   TANDEM_ASSIGN_OR_RETURN(ChainState next, NextState(state_, block, answer));
+  rpc::FailPoint("node/block-finalized");
   TANDEM_RETURN_IF_ERROR(store_.SaveResponse(block.header().height(), answer));
+  rpc::FailPoint("node/response-saved");
   TANDEM_ASSIGN_OR_RETURN(auto commit, app.Commit());
+  rpc::FailPoint("node/commit-answered");
   Prune(next, commit.retain_height());
   return SaveAndTell(std::move(next), std::move(block), std::move(answer));
 }
@@ -361,6 +372,7 @@ absl::Status Executor::ApplySaved(AppConnection& app, v1::Block block) {
 absl::Status Executor::ApplyCommitted(v1::Block block) {
   TANDEM_ASSIGN_OR_RETURN(ResponseFinalizeBlock answer,
                           store_.LoadResponse(block.header().height()));
+  rpc::FailPoint("node/response-found");
   TANDEM_RETURN_IF_ERROR(CheckFinalized(block, answer));
   TANDEM_ASSIGN_OR_RETURN(ChainState next, NextState(state_, block, answer));
   return SaveAndTell(std::move(next), std::move(block), std::move(answer));
@@ -372,10 +384,13 @@ absl::Status Executor::SaveAndTell(ChainState next, v1::Block block,
       MakeCommitted(std::move(block), std::move(response)));
   TANDEM_RETURN_IF_ERROR(
       store_.SaveCommitted(next, *committed, state_.base_height()));
+  rpc::FailPoint("node/state-saved");
   SetState(std::move(next));
   // Before clients are told: who then asks for the next block means that.
   on_committed_(committed);
+  rpc::FailPoint("node/subscribers-told");
   mempool_.Update(*committed);
+  rpc::FailPoint("node/clients-told");
   return absl::OkStatus();
 }
 

@@ -18,6 +18,7 @@
 #include "node/node.h"
 #include "node/node_service.h"
 #include "node/subscriptions.h"
+#include "rpc/base/fail_point.h"
 #include "rpc/base/status_macros.h"
 #include "rpc/base/version.h"
 #include "rpc/client/channel.h"
@@ -142,6 +143,7 @@ absl::Status ServeUntilStopped(const Arguments& arguments,
                             .validator_key_file = arguments.validator_key}));
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<BlockStore> store,
                           BlockStore::Open(data.blocks()));
+  rpc::FailPoint("node/store-opened");
   const std::string app_address =
       arguments.app.empty() ? rpc::PairAddress("app") : arguments.app;
   TANDEM_ASSIGN_OR_RETURN(

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 #include "node/merkle.h"
+#include "rpc/base/fail_point.h"
 #include "rpc/base/file.h"
 #include "rpc/base/status_macros.h"
 
@@ -135,6 +136,7 @@ absl::StatusOr<ValidatorKey> ValidatorKey::LoadOrCreate(
   }
   TANDEM_ASSIGN_OR_RETURN(ValidatorKey key, FromSeed(seed));
   TANDEM_RETURN_IF_ERROR(rpc::WriteFile(path, ToJson(key, seed), 0600));
+  rpc::FailPoint("node/key-saved");
   return key;
 }
 

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/io/coded_stream.h"
+#include "rpc/base/fail_point.h"
 #include "rpc/base/status_macros.h"
 
 namespace tandem::app {
@@ -68,6 +69,7 @@ absl::StatusOr<std::unique_ptr<KvStore>> KvStore::Open(
   if (!directory.is_marked()) TANDEM_RETURN_IF_ERROR(directory.Mark());
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<StateStore> store,
                           StateStore::Open(directory.File("state")));
+  rpc::FailPoint("kvstore/store-opened");
   TANDEM_ASSIGN_OR_RETURN(kvstore::State state, store->ReadState());
   TANDEM_ASSIGN_OR_RETURN(ValidatorSet validators,
                           store->ReadValidators(state));
@@ -89,7 +91,9 @@ absl::StatusOr<abci::ResponseInitChain> KvStore::InitChain(
   TANDEM_ASSIGN_OR_RETURN(ValidatorSet validators,
                           ReadValidators(request, changes.state.chain()));
   changes.validators = validators.ChangesSince(validators_);
+  rpc::FailPoint("kvstore/init-chain-begun");
   TANDEM_RETURN_IF_ERROR(store_->Write(changes));
+  rpc::FailPoint("kvstore/init-chain-written");
   committed_ = changes.state;
   validators_ = std::move(validators);
   staged_.reset();
@@ -111,6 +115,7 @@ absl::StatusOr<abci::ResponsePrepareProposal> KvStore::PrepareProposal(
     if (room < 0 || result_room < 0) break;
     proposal.add_txs(Canonical(tx));
   }
+  rpc::FailPoint("kvstore/proposal-made");
   return proposal;
 }
 
@@ -122,6 +127,7 @@ absl::StatusOr<abci::ResponseProcessProposal> KvStore::ProcessProposal(
   abci::ResponseProcessProposal verdict;
   verdict.set_status(valid ? abci::ResponseProcessProposal::ACCEPT
                            : abci::ResponseProcessProposal::REJECT);
+  rpc::FailPoint("kvstore/proposal-judged");
   return verdict;
 }
 
@@ -169,6 +175,7 @@ absl::StatusOr<abci::ResponseFinalizeBlock> KvStore::FinalizeBlock(
   }
   answer.set_app_hash(AppHash(block.state));
   staged_ = std::move(block);
+  rpc::FailPoint("kvstore/block-staged");
   return answer;
 }
 
@@ -178,10 +185,12 @@ absl::StatusOr<abci::ResponseCommit> KvStore::Commit(
     return absl::FailedPreconditionError("Commit: no block is staged");
   }
   Block block = *std::exchange(staged_, std::nullopt);
+  rpc::FailPoint("kvstore/commit-begun");
   TANDEM_RETURN_IF_ERROR(store_->Write(
       {.state = block.state,
        .puts = std::move(block.puts),
        .validators = block.validators.ChangesSince(validators_)}));
+  rpc::FailPoint("kvstore/commit-written");
   committed_ = std::move(block.state);
   validators_ = std::move(block.validators);
   return abci::ResponseCommit();
@@ -233,6 +242,7 @@ absl::StatusOr<abci::ResponseCheckTx> KvStore::CheckTx(
     // Not as `log`, which the original leaves empty and its tools print.
     answer.set_info(std::string(transaction.status().message()));
   }
+  rpc::FailPoint("kvstore/transaction-checked");
   return answer;
 }
 

@@ -10,6 +10,7 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "rpc/base/fail_point.h"
 #include "rpc/base/status_macros.h"
 #include "rpc/base/unique_fd.h"
 
@@ -67,9 +68,11 @@ absl::Status WriteFile(const std::string& path, std::string_view contents,
                        mode_t mode) {
   const std::string draft = absl::StrCat(path, ".new");
   TANDEM_RETURN_IF_ERROR(WriteAndSync(draft, contents, mode));
+  FailPoint("file/drafted");
   if (std::rename(draft.c_str(), path.c_str()) != 0) {
     return Failed("create", path);
   }
+  FailPoint("file/renamed");
   return SyncDirectoryOf(path);
 }
 

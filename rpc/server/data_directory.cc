@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
+#include "rpc/base/fail_point.h"
 #include "rpc/base/file.h"
 #include "rpc/base/status_macros.h"
 
@@ -34,6 +35,7 @@ DataDirectory::DataDirectory(Options options) : options_(std::move(options)) {}
 absl::StatusOr<DataDirectory> DataDirectory::Open(Options options) {
   DataDirectory directory(std::move(options));
   TANDEM_RETURN_IF_ERROR(directory.Make());
+  FailPoint("data-directory/made");
   TANDEM_RETURN_IF_ERROR(directory.Lock());
   const absl::Status read = directory.ReadMarker();
   if (absl::IsNotFound(read)) {
@@ -55,6 +57,7 @@ absl::Status DataDirectory::Mark(Facts facts) {
                                  {"store_version", options_.store_version}};
   for (const auto& [name, text] : facts) json[name] = text;
   TANDEM_RETURN_IF_ERROR(WriteFile(File(marker()), json.dump(2) + "\n", 0600));
+  FailPoint("data-directory/marked");
   facts_ = std::move(facts);
   is_marked_ = true;
   return absl::OkStatus();

@@ -54,7 +54,7 @@ ProcessPair::~ProcessPair() {
                Log().c_str());
 }
 
-absl::Status ProcessPair::Launch() {
+absl::Status ProcessPair::Launch(const std::vector<std::string>& environment) {
   if (is_running()) {
     return absl::FailedPreconditionError("the server runs already");
   }
@@ -63,10 +63,12 @@ absl::Status ProcessPair::Launch() {
     command.push_back(absl::StrReplaceAll(
         word, {{"{socket}", address_}, {"{dir}", directory()}}));
   }
-  TANDEM_ASSIGN_OR_RETURN(
-      process_, Process::Start({.command = std::move(command),
-                                .log_path = temp_.File("server.log"),
-                                .environment = options_.environment}));
+  std::vector<std::string> all = options_.environment;
+  all.insert(all.end(), environment.begin(), environment.end());
+  TANDEM_ASSIGN_OR_RETURN(process_,
+                          Process::Start({.command = std::move(command),
+                                          .log_path = temp_.File("server.log"),
+                                          .environment = std::move(all)}));
   return absl::OkStatus();
 }
 

@@ -58,8 +58,9 @@ class ProcessPair {
   // when it runs already; kAborted when it exits instead, with its last words;
   // kDeadlineExceeded; those of Process::Start.
   absl::Status Start();
-  // Starts the server, and does not wait until it answers.
-  absl::Status Launch();
+  // Starts the server, and does not wait until it answers. `environment` is for
+  // this run alone, over that of the options.
+  absl::Status Launch(const std::vector<std::string>& environment = {});
   // Waits until the server answers; errors as Start().
   absl::Status WaitReady();
 
