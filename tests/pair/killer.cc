@@ -161,32 +161,38 @@ class Subscriber {
 // What happens to the pair in one round.
 struct Act {
   enum Kind {
-    kKillApp,
-    kKillNode,
-    kKillBoth,
-    kStopApp,
-    kStopNode,
-    kStopBoth,
-    kEndApp,
-    kEndNode,
-    kLoseApp,
+    kKill,  // SIGKILL
+    kLose,  // the same, and its data directory is gone
+    kStop,  // SIGSTOP
+    kEnd,   // SIGTERM
   };
   Kind kind;
-  absl::Duration before;
-  absl::Duration pause;  // until it is put right
-  bool is_healed;        // the next act comes only when blocks are made again
+  bool to_app;
+  bool to_node;
+  absl::Duration before = absl::ZeroDuration();
+  absl::Duration pause = absl::ZeroDuration();  // until it is put right
+  bool is_healed = false;  // the next act comes only when blocks are made again
 };
 
 Act Draw(Random& random) {
-  constexpr Act::Kind kKinds[] = {
-      Act::kKillApp,  Act::kKillApp,  Act::kKillApp,  Act::kKillApp,
-      Act::kKillNode, Act::kKillNode, Act::kKillNode, Act::kKillNode,
-      Act::kKillBoth, Act::kKillBoth, Act::kStopApp,  Act::kStopApp,
-      Act::kStopNode, Act::kStopNode, Act::kStopBoth, Act::kEndApp,
-      Act::kEndNode,  Act::kLoseApp,
+  constexpr struct {
+    int weight;
+    Act::Kind kind;
+    bool to_app;
+    bool to_node;
+  } kActs[] = {
+      {4, Act::kKill, true, false}, {4, Act::kKill, false, true},
+      {2, Act::kKill, true, true},  {2, Act::kStop, true, false},
+      {2, Act::kStop, false, true}, {1, Act::kStop, true, true},
+      {1, Act::kEnd, true, false},  {1, Act::kEnd, false, true},
+      {1, Act::kLose, true, false},
   };
-  Act act = {};
-  act.kind = kKinds[Below(std::size(kKinds), random)];
+  int sum = 0;
+  for (const auto& one : kActs) sum += one.weight;
+  int rest = Below(sum, random);
+  const auto* drawn = &kActs[0];
+  for (; rest >= drawn->weight; ++drawn) rest -= drawn->weight;
+  Act act = {drawn->kind, drawn->to_app, drawn->to_node};
   act.before = absl::Milliseconds(Below(400, random));
   act.pause = absl::Milliseconds(Below(150, random));
   if (Below(20, random) == 0) act.pause += absl::Seconds(1);
@@ -211,13 +217,13 @@ class Killer {
   // Ends with the first complaint.
   absl::Status DoRounds();
   absl::Status DoRound(const Act& act);
-  absl::Status Do(const Act& act);
+  absl::Status Do(Act::Kind kind, ProcessPair& half, int& kills);
   // Starts what has ended. Errors: it cannot be started.
   absl::Status PutRight();
   // Waits until blocks are made again.
   absl::Status AwaitHealed();
   absl::Status CheckState();
-  void End(ProcessPair& half, const std::string& name);
+  void End(ProcessPair& half);
 
   const Arguments arguments_;
   Random random_;
@@ -275,65 +281,53 @@ absl::Status Killer::DoRounds() {
 
 absl::Status Killer::DoRound(const Act& act) {
   absl::SleepFor(act.before);
-  TANDEM_RETURN_IF_ERROR(Do(act));
+  if (!pair_.app().is_running() || !pair_.node().is_running()) {
+    return absl::InternalError("a program ended by itself");
+  }
+  if (act.to_app) {
+    TANDEM_RETURN_IF_ERROR(Do(act.kind, pair_.app(), kills_of_app_));
+  }
+  if (act.to_node) {
+    TANDEM_RETURN_IF_ERROR(Do(act.kind, pair_.node(), kills_of_node_));
+  }
+  absl::SleepFor(act.pause);
   TANDEM_RETURN_IF_ERROR(PutRight());
   ++rounds_;
   return act.is_healed ? AwaitHealed() : absl::OkStatus();
 }
 
-absl::Status Killer::Do(const Act& act) {
-  const bool both = act.kind == Act::kKillBoth || act.kind == Act::kStopBoth;
-  const auto killed = [this](ProcessPair& half, int& kills) {
-    if (!half.is_running()) ledger_.Complain("a program ended by itself");
-    half.Kill();
-    ++kills;
-  };
-  const auto stopped = [this](ProcessPair& half) {
-    ++stops_;
-    return half.Suspend();
-  };
-  switch (act.kind) {
-    case Act::kKillApp:
-    case Act::kKillNode:
-    case Act::kKillBoth:
-    case Act::kLoseApp:
-      if (act.kind != Act::kKillNode) killed(pair_.app(), kills_of_app_);
-      if (both || act.kind == Act::kKillNode) {
-        killed(pair_.node(), kills_of_node_);
-      }
-      if (act.kind == Act::kLoseApp && height_ < kMostReplayed) {
-        std::filesystem::remove_all(pair_.app().directory() + "/app");
+absl::Status Killer::Do(Act::Kind kind, ProcessPair& half, int& kills) {
+  switch (kind) {
+    case Act::kKill:
+      ++kills;
+      half.Kill();
+      break;
+    case Act::kLose:
+      ++kills;
+      half.Kill();
+      // Only what is replayed soon.
+      if (height_ < kMostReplayed) {
         ++losses_of_data_;
+        std::filesystem::remove_all(half.directory() + "/app");
       }
       break;
-    case Act::kStopApp:
-    case Act::kStopNode:
-    case Act::kStopBoth:
-      if (act.kind != Act::kStopNode) {
-        TANDEM_RETURN_IF_ERROR(stopped(pair_.app()));
-      }
-      if (act.kind != Act::kStopApp) {
-        TANDEM_RETURN_IF_ERROR(stopped(pair_.node()));
-      }
-      break;
-    case Act::kEndApp:
-      End(pair_.app(), "the app");
-      break;
-    case Act::kEndNode:
-      End(pair_.node(), "the node");
+    case Act::kStop:
+      ++stops_;
+      return half.Suspend();
+    case Act::kEnd:
+      End(half);
       break;
   }
-  absl::SleepFor(act.pause);
   return absl::OkStatus();
 }
 
-void Killer::End(ProcessPair& half, const std::string& name) {
+void Killer::End(ProcessPair& half) {
   // Before, SIGTERM ends it as it ends any program.
   const absl::Status is_ready = half.WaitReady();
   const absl::StatusOr<int> end = is_ready.ok() ? half.Terminate() : is_ready;
   if (end.ok() && *end == 0) return;
   ledger_.Complain(absl::StrCat(
-      name, " was asked to stop and ended with ",
+      half.directory(), ": was asked to stop and ended with ",
       end.ok() ? absl::StrCat(*end) : std::string(end.status().message())));
 }
 
