@@ -89,8 +89,8 @@ struct ServerOptions {
   // How long a client may take for an answer, or for the next message of a
   // stream, before its call is ended (kCancelled); when it does not read even
   // that, its connection is ended after as long again. Until then each stream
-  // has up to 256 KiB and a message waiting, and a handler that waits for room
-  // (Writer::Write) has its thread.
+  // has up to 256 KiB and a message waiting; a handler's thread waits for none
+  // of it (Writer::Write never blocks).
   absl::Duration write_timeout = absl::Minutes(1);
 };
 

@@ -186,14 +186,29 @@ class Doctor {
       Note(absl::StrCat(opened->safe.message(),
                         "; allowed, because: ", allow_shared_directory_));
     } else if (!opened->safe.ok()) {
-      Problem(std::string(opened->safe.message()),
-              absl::StrCat("chmod go-w on it, or another directory; or, where "
-                           "that is meant, start the server, and tell "
-                           "clients, with --allow-shared-directory"));
+      Problem(absl::StrCat(opened->safe.message(),
+                           " (where that is meant, start the server, and tell "
+                           "clients, with --allow-shared-directory REASON)"),
+              FirstShared());
     } else {
       Fine(absl::StrCat("nobody else can replace what is in ", directory_));
     }
     return true;
+  }
+
+  // How to keep others from writing to the first directory where they may.
+  std::string FirstShared() const {
+    for (const std::string& directory : DirectoriesAbove(path_)) {
+      struct stat info;
+      if (::stat(directory.c_str(), &info) != 0) continue;
+      const bool is_last = directory == directory_;
+      const mode_t others = is_last ? S_IWGRP | S_IWOTH : S_IWOTH;
+      if ((info.st_mode & S_ISVTX) == 0 && (info.st_mode & others) != 0) {
+        return absl::StrCat(is_last ? "chmod go-w " : "chmod o-w ",
+                            Quoted(directory));
+      }
+    }
+    return "choose another directory for the socket, such as one under /run";
   }
 
   // How to open the first directory that is closed to us.
@@ -254,7 +269,7 @@ class Doctor {
                 "look at its log; it may hang");
         break;
       case ECONNREFUSED:
-        LookAtStale();
+        LookAtStale(info);
         break;
       case EACCES:
         Problem(absl::StrCat("the socket ", path_, " (owner ",
@@ -274,9 +289,9 @@ class Doctor {
 
   void LookAtNothing(int error) {
     if (error != ENOENT) {
-      Problem(
-          absl::StrCat("cannot look at ", path_, ": ", std::strerror(error)),
-          "");
+      Problem(absl::StrCat(UserName(::geteuid()), " cannot look at ", path_,
+                           ": ", std::strerror(error)),
+              FirstClosed());
     } else if (holder_) {
       Problem(
           absl::StrCat("the server has lost its name: ", ProcessName(*holder_),
@@ -290,7 +305,7 @@ class Doctor {
     }
   }
 
-  void LookAtStale() {
+  void LookAtStale(const struct stat& info) {
     if (holder_) {
       Problem(absl::StrCat("nobody listens at ", path_, ", though ",
                            ProcessName(*holder_), " holds the lock"),
@@ -299,6 +314,14 @@ class Doctor {
     }
     if (IsPrivateName(name_)) {
       Problem(absl::StrCat("a server that died as it started left ", path_),
+              absl::StrCat("rm ", Quoted(path_)));
+      return;
+    }
+    if (!IsUser(info.st_uid, ::geteuid()) && !IsUser(info.st_uid, 0)) {
+      Problem(absl::StrCat("nobody listens at ", path_, ": a server of ",
+                           UserName(info.st_uid),
+                           " that died left the file, and one of ",
+                           UserName(::geteuid()), " refuses to start"),
               absl::StrCat("rm ", Quoted(path_)));
       return;
     }

@@ -88,7 +88,10 @@ std::string RandomName() {
 absl::StatusOr<gid_t> GroupByName(std::string_view name) {
   const std::string text(name);
   gid_t number = 0;
-  if (absl::SimpleAtoi(text, &number)) return number;
+  // The last number stands for no group: chown(2) would leave the one it has.
+  if (absl::SimpleAtoi(text, &number) && number != static_cast<gid_t>(-1)) {
+    return number;
+  }
   std::vector<char> buffer(1 << 16);
   group entry;
   group* found = nullptr;

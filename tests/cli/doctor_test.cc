@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "rpc/base/unique_fd.h"
 #include "tests/cli/cli.h"
+#include "tests/support/child.h"
 
 namespace tandem::node::testing {
 namespace {
@@ -161,6 +162,40 @@ TEST_F(DoctorTest, KnowsADirectoryThatOthersMayWrite) {
   const Outcome outcome = Examine(directory + "/kv.sock");
   EXPECT_EQ(outcome.status, 1);
   EXPECT_THAT(outcome.out, AllOf(HasSubstr(directory), HasSubstr("mode 0777")));
+  // What it says does mend it.
+  const Outcome mended =
+      cli_.RunBash(absl::StrCat("\"$0\" doctor unix:", directory,
+                                "/kv.sock | sed -n 's/^ *mend: chmod/chmod/p' "
+                                "| bash; \"$0\" doctor unix:",
+                                directory, "/kv.sock"));
+  EXPECT_THAT(mended.out, AllOf(HasSubstr("nobody else can replace"),
+                                Not(HasSubstr("mode 0777"))));
+}
+
+TEST_F(DoctorTest, KnowsADirectoryThatKeepsUsOut) {
+  if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  const std::string directory = cli_.File("closed");
+  ASSERT_EQ(::chmod(cli_.File("").c_str(), 0755), 0);
+  ASSERT_EQ(::mkdir(directory.c_str(), 0700), 0);
+  const rpc::UniqueFd server = MakeSocket(directory + "/kv.sock", true);
+  const Outcome outcome = cli_.RunBash(absl::StrCat(
+      "setpriv --reuid 20000 --clear-groups \"$0\" doctor unix:", directory,
+      "/kv.sock"));
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("uid 20000 cannot look at "),
+                    HasSubstr(absl::StrCat("chmod go+x '", directory, "'"))));
+}
+
+TEST_F(DoctorTest, KnowsAFileThatADeadServerOfAnotherUserLeft) {
+  if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  const std::string path = cli_.File("kv.sock");
+  MakeSocket(path, false).Reset();
+  ASSERT_EQ(::chown(path.c_str(), 20000, 20000), 0);
+  const Outcome outcome = Examine(path);
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("refuses to start"),
+                    HasSubstr(absl::StrCat("mend: rm '", path, "'"))));
 }
 
 TEST_F(DoctorTest, KnowsAServerThatTakesNoConnections) {

@@ -554,6 +554,8 @@ TEST(GroupByNameTest, KnowsNamesAndNumbers) {
   EXPECT_THAT(
       GroupByName("no-such-group"),
       StatusIs(absl::StatusCode::kNotFound, HasSubstr("no-such-group")));
+  EXPECT_THAT(GroupByName("4294967294"), IsOkAndHolds(4294967294u));
+  EXPECT_THAT(GroupByName("4294967295"), StatusIs(absl::StatusCode::kNotFound));
   EXPECT_THAT(GroupByName(""), StatusIs(absl::StatusCode::kNotFound));
 }
 
