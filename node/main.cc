@@ -37,10 +37,18 @@ constexpr absl::Duration kStopCalls = absl::Seconds(5);
 // Larger than the largest block.
 constexpr std::size_t kMaxAppMessage = 256 << 20;
 
+// The exit status when application and node do not belong together: who starts
+// it again after a failure does not after this one (proto/PROTOCOL.md).
+constexpr int kConflict = 3;
+
 constexpr char kFooter[] =
     "Waits for the application when it is not there, and brings it up to date "
     "when it comes back.\nStops on SIGTERM or Ctrl-C, after what it is working "
     "on.\n\n"
+    "Exit status: 0 after that, 1 when it cannot run, 2 for a wrong command "
+    "line, and 3 when\nthe application is ahead of the node, of another chain, "
+    "or needs blocks that are not\nkept: then a restart does not help, and the "
+    "message says what does.\n\n"
     "Example:\n"
     "  tandem-kvstore --listen unix:/run/kv/app.sock --data /var/lib/kv/app &\n"
     "  tandem-node --app unix:/run/kv/app.sock --listen unix:/run/kv/node.sock "
@@ -128,10 +136,12 @@ absl::StatusOr<std::unique_ptr<rpc::Session>> Explained(
       "others may write its directory, --app-allow-shared-directory"));
 }
 
-// Serves until a signal, or until the node cannot go on: then its reason.
+// Serves until a signal, or until the node cannot go on: then its reason, and
+// `is_conflict` when a restart does not mend that.
 absl::Status ServeUntilStopped(const Arguments& arguments,
                                const rpc::ProgramOptions& program,
-                               rpc::Termination& termination) {
+                               rpc::Termination& termination,
+                               bool& is_conflict) {
   TANDEM_ASSIGN_OR_RETURN(rpc::ServerOptions options,
                           program.ReadServerOptions());
   TANDEM_ASSIGN_OR_RETURN(const std::string directory,
@@ -201,16 +211,18 @@ absl::Status ServeUntilStopped(const Arguments& arguments,
   // still committed.
   node->Stop(kStopBlocks);
   subscriptions.Stop();
+  is_conflict = absl::IsAborted(fatal);
   // A handler that is left behind still uses the store.
-  if (!server->Stop(kStopCalls)) std::_Exit(1);
+  if (!server->Stop(kStopCalls)) std::_Exit(is_conflict ? kConflict : 1);
   return fatal;
 }
 
-absl::Status Run(const Arguments& arguments,
-                 const rpc::ProgramOptions& program) {
+absl::Status Run(const Arguments& arguments, const rpc::ProgramOptions& program,
+                 bool& is_conflict) {
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<rpc::Termination> termination,
                           rpc::Termination::Create());
-  TANDEM_RETURN_IF_ERROR(ServeUntilStopped(arguments, program, *termination));
+  TANDEM_RETURN_IF_ERROR(
+      ServeUntilStopped(arguments, program, *termination, is_conflict));
   spdlog::info("Stopped.");
   return absl::OkStatus();
 }
@@ -225,9 +237,12 @@ int Main(int argc, char** argv) {
   DeclareApp(program, arguments);
   const rpc::ProgramOptions options(program, "node");
   DeclareChain(program, arguments);
-  return rpc::RunProgram(program, argc, argv, [&arguments, &options] {
-    return Run(arguments, options);
-  });
+  bool is_conflict = false;
+  const int status = rpc::RunProgram(
+      program, argc, argv, [&arguments, &options, &is_conflict] {
+        return Run(arguments, options, is_conflict);
+      });
+  return is_conflict ? kConflict : status;
 }
 
 }  // namespace

@@ -19,9 +19,14 @@ using tendermint::abci::ResponseInfo;
 constexpr absl::Duration kRetryPause = absl::Milliseconds(50);
 constexpr absl::Duration kEmptyBlockInterval = absl::Seconds(1);
 
+// Whether the node ends with this, rather than wait for the application.
+bool IsFatal(const absl::Status& end) {
+  return absl::IsDataLoss(end) || absl::IsAborted(end);
+}
+
 // What is told to those who wait, when the connection ended for `why`.
 absl::Status Away(const absl::Status& why) {
-  if (absl::IsDataLoss(why)) {
+  if (IsFatal(why)) {
     return absl::UnavailableError(
         absl::StrCat("the node cannot go on: ", why.message()));
   }
@@ -115,7 +120,7 @@ void Node::Run() {
     has_said_away_ = false;
     const absl::Status end =
         Drive(std::make_shared<AppConnection>(*std::move(session)));
-    if (absl::IsDataLoss(end)) {
+    if (IsFatal(end)) {
       spdlog::critical("The node cannot go on: {}", std::string(end.message()));
       mempool_->Clear(Away(end));
       if (options_.on_fatal) options_.on_fatal(end);
@@ -150,7 +155,7 @@ absl::Status Node::Drive(std::shared_ptr<AppConnection> connection) {
     OpenToQueries(&app);
     end = MakeBlocks(app);
   }
-  if (absl::IsDataLoss(end)) {
+  if (IsFatal(end)) {
     SetAppState(v1::AppStatus::STOPPED, std::string(end.message()));
   } else {
     if (!end.ok() && !app.is_over()) Endure(app, end);

@@ -28,9 +28,9 @@ namespace tandem::node {
 // stopped. A chain's first block is made at once: applications answer only
 // after it.
 //
-// When the application contradicts the chain or answers nonsense, no more
-// blocks are made until it has been restarted; what was committed is still
-// served.
+// When the application answers nonsense, no more blocks are made until it has
+// been restarted; what was committed is still served. When its state is not
+// that of this chain, or ahead of it, no restart helps, and the node ends.
 //
 // Lifecycle: Stop() finishes what is in work, for a limited time. The
 // destructor stops. Thread safety: thread-safe.
@@ -45,8 +45,10 @@ class Node {
     bool empty_blocks = false;
     // As in Executor.
     Executor::OnCommitted on_committed;
-    // The store has failed and no block will ever be made: the process should
-    // end. Called once, on the engine's thread.
+    // No block will ever be made, and the process should end: the store has
+    // failed (kDataLoss), or the application's state and the chain do not
+    // belong together (kAborted, see Recover). Called at most once, on the
+    // engine's thread.
     std::function<void(const absl::Status&)> on_fatal;
   };
 

@@ -48,14 +48,14 @@ absl::Status CheckApp(const Heights& at) {
         absl::StrCat("the application says it is at height ", at.app));
   }
   if (at.app > 0 && at.store == 0) {
-    return absl::FailedPreconditionError(absl::StrCat(
+    return absl::AbortedError(absl::StrCat(
         "the application is at height ", at.app,
         ", this node has no blocks yet: give the node the data directory that "
         "belongs to the application, or start the application with an empty "
         "one"));
   }
   if (at.app > at.store) {
-    return absl::FailedPreconditionError(absl::StrCat(
+    return absl::AbortedError(absl::StrCat(
         "the application is ahead of the node: it is at height ", at.app,
         ", the node's last block is ", at.store,
         ": give the application the data directory that belongs to this node, "
@@ -63,7 +63,7 @@ absl::Status CheckApp(const Heights& at) {
         at.store, " or less"));
   }
   if (at.base > 0 && at.After(at.app) < at.base) {
-    return absl::FailedPreconditionError(absl::StrCat(
+    return absl::AbortedError(absl::StrCat(
         "the application is at height ", at.app, ", and needs block ",
         at.After(at.app), "; the oldest that this node keeps is ", at.base,
         ": restore a younger state of the application"));
@@ -96,7 +96,7 @@ absl::Status CheckAppHash(const ResponseInfo& info, const Heights& at,
   }
   TANDEM_RETURN_IF_ERROR(expected.status());
   if (*expected == info.last_block_app_hash()) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(
+  return absl::AbortedError(absl::StrCat(
       "the application is not that of this chain (", state.chain_id(),
       "): at height ", at.app, " its app hash is ",
       Hex(info.last_block_app_hash()), ", the chain's is ", Hex(*expected),
@@ -145,7 +145,9 @@ absl::Status RecoverFrom(const ResponseInfo& info, AppConnection& app,
 absl::Status Recover(AppConnection& app, const ResponseInfo& info,
                      BlockStore& store, Executor& executor) {
   const absl::Status status = RecoverFrom(info, app, store, executor);
-  if (!absl::IsFailedPrecondition(status)) return status;
+  if (!absl::IsAborted(status) && !absl::IsFailedPrecondition(status)) {
+    return status;
+  }
   TANDEM_ASSIGN_OR_RETURN(const ResponseInfo now, app.Info());
   if (now.last_block_height() == info.last_block_height()) return status;
   spdlog::info("The application moved from height {} to {}: comparing again.",

@@ -27,13 +27,17 @@ namespace tandem::node {
 // is gone: where they do not belong together, and Info then says another
 // height, all is compared once more.
 //
-// Errors: those of Executor, and kFailedPrecondition when node and application
-// do not belong together:
-//   A > S               the application is ahead of the node
-//   A+1 before the oldest block in the store
-//   another app hash than the chain has at A: another chain's application, or a
-//                       broken one
-//   S < T or S > T+1    the store is broken (kDataLoss)
+// Errors: those of Executor, and
+//   kAborted             node and application do not belong together, which no
+//                        restart mends; the message says what was compared and
+//                        what an operator can do:
+//                          A > S: the application is ahead of the node
+//                          A+1 before the oldest block in the store
+//                          another app hash than the chain has at A: another
+//                          chain's application, or a broken one
+//   kFailedPrecondition  A < 0, or A = S = T+1 and there is no saved response:
+//                        the application answers nonsense
+//   kDataLoss            S < T or S > T+1: the store is broken
 absl::Status Recover(AppConnection& app,
                      const tendermint::abci::ResponseInfo& info,
                      BlockStore& store, Executor& executor);

@@ -2,7 +2,6 @@
 // application that comes, goes and misbehaves.
 #include "node/node.h"
 
-#include <atomic>
 #include <functional>
 #include <future>
 #include <thread>
@@ -62,7 +61,12 @@ class NodeTest : public ::testing::Test {
              [this](std::shared_ptr<const v1::CommittedBlock> block) {
                subscriptions_->Publish(std::move(block));
              },
-         .on_fatal = [this](const absl::Status&) { is_broken_ = true; }},
+         .on_fatal =
+             [this](const absl::Status& why) {
+               rpc::MutexLock lock(mu_);
+               fatal_ = why;
+               mu_.NotifyAll();
+             }},
         *store_, genesis_, *key_);
     ASSERT_THAT(node, IsOk());
     node_ = *std::move(node);
@@ -147,6 +151,19 @@ class NodeTest : public ::testing::Test {
     }
   }
 
+  // Waits until the node says that its process should end; why.
+  absl::Status AwaitFatal() {
+    rpc::MutexLock lock(mu_);
+    mu_.AwaitFor(kGenerous, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+      return !fatal_.ok();
+    });
+    return fatal_;
+  }
+  absl::Status Fatal() {
+    rpc::MutexLock lock(mu_);
+    return fatal_;
+  }
+
   absl::StatusOr<v1::TxResult> Submit(const std::string& tx,
                                       v1::Wait wait = v1::COMMIT) {
     v1::SubmitRequest request;
@@ -177,9 +194,9 @@ class NodeTest : public ::testing::Test {
   bool empty_blocks_ = false;
   int timeout_seconds_ = 20;
   std::function<void()> on_dial_;
-  std::atomic<bool> is_broken_ = false;  // the node gave up its store
 
   rpc::Mutex mu_;
+  absl::Status fatal_ ABSL_GUARDED_BY(mu_);  // why the process would end
   bool app_is_there_ ABSL_GUARDED_BY(mu_) = true;
   FakeSession* session_ ABSL_GUARDED_BY(mu_) = nullptr;
 
@@ -453,7 +470,7 @@ TEST_F(NodeTest, AnErrorOfTheApplicationOverALiveConnectionStopsBlocksAlone) {
       KillApp();
       StartApp();
       Await(v1::AppStatus::RUNNING, 1);
-      EXPECT_FALSE(is_broken_);
+      EXPECT_THAT(Fatal(), IsOk());
       Stop();
     }
   }
@@ -470,14 +487,10 @@ TEST_F(NodeTest, AStoreThatFailsIsFatalThoughTheConnectionEndsToo) {
     session_->Close();
   };
   Launch();
-  const absl::Time limit = absl::Now() + kGenerous;
-  while (!is_broken_ && absl::Now() < limit) {
-    absl::SleepFor(absl::Milliseconds(2));
-  }
-  EXPECT_TRUE(is_broken_);
+  EXPECT_THAT(AwaitFatal(), StatusIs(absl::StatusCode::kDataLoss));
 }
 
-TEST_F(NodeTest, AnApplicationOfAnotherChainIsRefused) {
+TEST_F(NodeTest, AnApplicationOfAnotherChainEndsTheNode) {
   Start();
   ASSERT_THAT(Submit("a"), IsOk());
   KillApp();
@@ -486,11 +499,16 @@ TEST_F(NodeTest, AnApplicationOfAnotherChainIsRefused) {
     info.set_last_block_app_hash("other");
   };
   StartApp();
+  EXPECT_THAT(AwaitFatal(), StatusIs(absl::StatusCode::kAborted,
+                                     HasSubstr("not that of this chain")));
+  // Until the process ends, it says so.
   const v1::StatusReply status = Await(v1::AppStatus::STOPPED);
   EXPECT_THAT(status.app().reason(), HasSubstr("not that of this chain"));
-  EXPECT_THAT(Submit("b"), StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(Submit("b"), StatusIs(absl::StatusCode::kUnavailable,
+                                    HasSubstr("not that of this chain")));
   EXPECT_THAT(client_->Query({}),
-              StatusIs(absl::StatusCode::kFailedPrecondition));
+              StatusIs(absl::StatusCode::kUnavailable,
+                       HasSubstr("not that of this chain")));
   EXPECT_THAT(GetBlock(2), IsOk());
 }
 
@@ -544,6 +562,31 @@ TEST_F(NodeTest, WhatIsInAnUnfinishedBlockIsPendingAfterARestartToo) {
   found = Find("a");
   ASSERT_THAT(found, IsOk());
   EXPECT_EQ(found->state(), v1::GetTransactionReply::COMMITTED);
+}
+
+TEST_F(NodeTest, WhoWaitsForACommitIsToldThatTheNodeEnds) {
+  genesis_.params.mutable_block()->set_max_gas(1);  // one transaction a block
+  Start();
+  app_.FailAfter("FinalizeBlock", kLost);
+  app_.hooks.finalize = [this](abci::ResponseFinalizeBlock&) {
+    app_.hooks.info = [](abci::ResponseInfo& info) {
+      info.set_last_block_height(9);
+    };
+  };
+  v1::SubmitBatchRequest request;
+  request.set_wait(v1::COMMIT);
+  request.mutable_timeout()->set_seconds(20);
+  request.add_txs("a");
+  request.add_txs("b");
+  const auto reply =
+      client_->SubmitBatch(request, {.timeout = absl::Seconds(60)});
+  ASSERT_THAT(reply, IsOk());
+  // The block that was begun may be committed yet.
+  EXPECT_EQ(reply->results(0).status(),
+            static_cast<int>(absl::StatusCode::kUnknown));
+  EXPECT_THAT(reply->results(0).message(), HasSubstr("ahead of the node"));
+  EXPECT_EQ(reply->results(1).status(),
+            static_cast<int>(absl::StatusCode::kUnavailable));
 }
 
 TEST_F(NodeTest, ANodeThatRestartsGoesOn) {

@@ -35,9 +35,16 @@ class RecoveryTest : public ::testing::Test {
     return world_.Recover();
   }
 
-  void ExpectConflict(const std::string& why) {
+  // What an application answers is refused; a restart of it may help.
+  void ExpectRefusal(const std::string& why) {
     EXPECT_THAT(RestartNode(), StatusIs(absl::StatusCode::kFailedPrecondition,
                                         HasSubstr(why)));
+  }
+
+  // Its state does not belong to this node; no restart helps.
+  void ExpectConflict(const std::string& why) {
+    EXPECT_THAT(RestartNode(),
+                StatusIs(absl::StatusCode::kAborted, HasSubstr(why)));
   }
 
   World world_;
@@ -286,7 +293,7 @@ TEST_F(RecoveryTest, AnApplicationWithBlocksIsRefusedByAnEmptyNode) {
   };
   world.Open();
   world.Connect();
-  EXPECT_THAT(world.Recover(), StatusIs(absl::StatusCode::kFailedPrecondition,
+  EXPECT_THAT(world.Recover(), StatusIs(absl::StatusCode::kAborted,
                                         HasSubstr("has no blocks yet")));
 }
 
@@ -294,7 +301,7 @@ TEST_F(RecoveryTest, ANegativeHeightIsRefused) {
   world_.app.hooks.info = [](abci::ResponseInfo& info) {
     info.set_last_block_height(-1);
   };
-  ExpectConflict("at height -1");
+  ExpectRefusal("at height -1");
 }
 
 TEST_F(RecoveryTest, AnotherChainsApplicationIsRefusedAtTheSameHeight) {
@@ -331,7 +338,7 @@ TEST_F(RecoveryTest, AnApplicationThatShowsUncommittedStateIsFoundOut) {
   world_.app.hooks.info = [](abci::ResponseInfo& info) {
     info.set_last_block_height(4);
   };
-  ExpectConflict("restart the application");
+  ExpectRefusal("restart the application");
 }
 
 TEST_F(RecoveryTest, AReplayThatAnswersDifferentlyIsRefused) {
@@ -353,7 +360,7 @@ TEST_F(RecoveryTest, AnUnfinishedBlockThatIsAnsweredDifferentlyIsRefused) {
   world_.app.hooks.finalize = [](abci::ResponseFinalizeBlock& answer) {
     answer.mutable_tx_results(0)->set_code(32);
   };
-  ExpectConflict("differently for block 4");
+  ExpectRefusal("differently for block 4");
   EXPECT_EQ(world_.executor->state().height(), 3);
   EXPECT_EQ(world_.app.height(), 3);
 }
@@ -425,6 +432,17 @@ TEST_F(RecoveryTest, ACommitThatEndsDuringRecoveryIsNoticed) {
               ElementsAre("Info", "FinalizeBlock 4 c", "Info"));
   world_.Commit({"d"});
   EXPECT_THAT(world_.app.txs(), ElementsAre("a", "b", "c", "d"));
+}
+
+// The same, where the state of before the Commit does not fit at all.
+TEST_F(RecoveryTest, AConflictIsLookedAtTwiceWhileACommitMayEnd) {
+  world_.app.hooks.info = [is_first = true](abci::ResponseInfo& info) mutable {
+    if (!std::exchange(is_first, false)) return;
+    info.set_last_block_height(2);
+    info.set_last_block_app_hash("half done");
+  };
+  ASSERT_THAT(RestartNode(), IsOk());
+  EXPECT_THAT(world_.app.Trace(), ElementsAre("Info", "Info"));
 }
 
 TEST_F(RecoveryTest, AnInfoThatFailsIsNamed) {

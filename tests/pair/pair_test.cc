@@ -25,6 +25,9 @@ using rpc::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
+// What tandem-node exits with when the application's state is not its chain's.
+constexpr int kConflict = 3;
+
 std::string PathOf(const rpc::testing::ProcessPair& server) {
   return server.address().substr(std::string("unix:").size());
 }
@@ -181,21 +184,22 @@ TEST(PairTest, AnAppThatLostItsDataIsGivenTheChainAgain) {
   EXPECT_THAT(pair.Get("b"), IsOkAndHolds("2"));
 }
 
-TEST(PairTest, AnAppThatIsAheadOfItsNodeIsRefused) {
+TEST(PairTest, AnAppThatIsAheadEndsANodeWithoutBlocks) {
   Pair pair;
   ASSERT_THAT(pair.Start(), IsOk());
   ASSERT_THAT(pair.Commit("a=1"), IsOk());
   pair.node().Kill();
   std::filesystem::remove_all(pair.node().directory() + "/node");
-  ASSERT_THAT(pair.node().Start(), IsOk());
-  ASSERT_THAT(pair.Await(AppStatus::STOPPED), IsOk());
-  EXPECT_THAT(pair.Status()->app().reason(), HasSubstr("has no blocks yet"));
-  EXPECT_THAT(pair.Commit("b=2"),
-              StatusIs(absl::StatusCode::kFailedPrecondition,
-                       HasSubstr("data directory")));
+  ASSERT_THAT(pair.node().Launch(), IsOk());
+  EXPECT_THAT(pair.node().WaitExit(), IsOkAndHolds(kConflict));
+  EXPECT_THAT(
+      pair.node().Log(),
+      HasSubstr("tandem-node: the application is at height 2, this node has no "
+                "blocks yet: give the node the data directory that belongs"));
+  EXPECT_TRUE(pair.app().is_running());
 }
 
-TEST(PairTest, AnAppOfAnotherChainIsRefused) {
+TEST(PairTest, AnAppThatIsAheadEndsTheNode) {
   Pair one;
   Pair two;
   ASSERT_THAT(one.Start(), IsOk());
@@ -211,8 +215,40 @@ TEST(PairTest, AnAppOfAnotherChainIsRefused) {
   std::filesystem::copy(two.app().directory() + "/app", data,
                         std::filesystem::copy_options::recursive);
   ASSERT_THAT(one.app().Start(), IsOk());
-  ASSERT_THAT(one.Await(AppStatus::STOPPED), IsOk());
-  EXPECT_THAT(one.Status()->app().reason(), HasSubstr("ahead of the node"));
+  EXPECT_THAT(one.node().WaitExit(), IsOkAndHolds(kConflict));
+  EXPECT_THAT(one.node().Log(),
+              HasSubstr("tandem-node: the application is ahead of the node: it "
+                        "is at height 3, the node's last block is 2: give"));
+  // Nothing was changed: with its own application it goes on.
+  one.app().Kill();
+  std::filesystem::remove_all(data);
+  ASSERT_THAT(one.Start(), IsOk());
+  EXPECT_THAT(one.Get("a"), IsOkAndHolds("1"));
+}
+
+TEST(PairTest, AnAppOfAnotherChainAtTheSameHeightEndsTheNode) {
+  Pair one;
+  Pair two;
+  ASSERT_THAT(one.Start(), IsOk());
+  ASSERT_THAT(two.Start(), IsOk());
+  ASSERT_THAT(one.Commit("a=1"), IsOkAndHolds(2));
+  // The app hash is the number of transactions.
+  const auto reply = two.Submit({"b=2", "c=3"});
+  ASSERT_THAT(reply, IsOk());
+  ASSERT_EQ(reply->results(1).result().height(), 2);
+  one.node().Kill();
+  two.app().Kill();
+  std::filesystem::remove_all(two.app().directory() + "/app");
+  one.app().Kill();
+  std::filesystem::copy(one.app().directory() + "/app",
+                        two.app().directory() + "/app",
+                        std::filesystem::copy_options::recursive);
+  ASSERT_THAT(two.app().Start(), IsOk());
+  EXPECT_THAT(two.node().WaitExit(), IsOkAndHolds(kConflict));
+  EXPECT_THAT(two.node().Log(),
+              AllOf(HasSubstr("the application is not that of this chain"),
+                    HasSubstr("at height 2 its app hash is"),
+                    HasSubstr("the chain's is")));
 }
 
 TEST(PairTest, ASubscriberMissesNothingAcrossARestartOfTheNode) {
