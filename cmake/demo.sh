@@ -2,7 +2,8 @@
 # Shows Tandem on this machine's own data: installs what is missing (Debian 12,
 # with apt-get as root or through sudo), builds the programs, starts an
 # application and a node, commits the list of installed packages, one transaction
-# each, kills both processes, starts them again, and checks that nothing is lost.
+# each, kills both processes, which are started again, and checks that nothing is
+# lost.
 #
 #   cmake/demo.sh
 #
@@ -48,7 +49,9 @@ start_pair() {
 }
 # field NAME TEXT: the value of a JSON field, whose name is there once.
 field() { sed -E "s/.*\"$1\":\"?([^,\"}]*).*/\1/" <<<"$2"; }
-pid_of() { sed -E "s/.*\"$1\":\{[^}]*\"pid\":([0-9]+).*/\1/" "$work/ready"; }
+# What `tandem up` said last when both were ready.
+ready() { grep '"event":"ready"' "$work/ready" | tail -n 1; }
+pid_of() { ready | sed -E "s/.*\"$1\":\{[^}]*\"pid\":([0-9]+).*/\1/"; }
 chain() { "$tandem" status --json | sed -E 's/.*"chain":(\{[^}]*\}).*/\1/'; }
 milliseconds() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
 
@@ -68,7 +71,7 @@ cut -d= -f1 "$work/packages" >"$work/names"
 begin=$(milliseconds)
 start_pair
 say "an application and a node are up after $(($(milliseconds) - begin)) ms:" \
-  "$(field address "$(<"$work/ready")")"
+  "$(field address "$(ready)")"
 
 say "committing $packages installed packages, one transaction each"
 begin=$(milliseconds)
@@ -106,12 +109,15 @@ done
 
 before=$(chain)
 say "killing both with SIGKILL at height $(field height "$before")"
-kill -KILL "$(pid_of app)" "$(pid_of node)"
-if wait "$up"; then fail "'tandem up' did not notice"; fi
-up=
-
-say "starting both again"
-start_pair
+app=$(pid_of app) node=$(pid_of node)
+begin=$(milliseconds)
+kill -KILL "$app" "$node"
+until [[ $(pid_of app) != "$app" && $(pid_of node) != "$node" ]]; do
+  kill -0 "$up" 2>/dev/null || fail "they were not started again"
+  (($(milliseconds) - begin < 60000)) || fail "they are not ready again"
+  sleep 0.02
+done
+say "'tandem up' has started both again, after $(($(milliseconds) - begin)) ms"
 after=$(chain)
 [[ $(field height "$after") == "$(field height "$before")" ]] ||
   fail "the height was $(field height "$before"), is $(field height "$after")"

@@ -30,14 +30,19 @@ void PidfdSignal(int pidfd, int signal) {
   ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0);
 }
 
-// The child's side of fork: only calls that are safe there. Reports the error
-// of execve on `report`, which execve closes if it succeeds.
+// The child's side of vfork: it shares our memory, in which other threads go on
+// and may hold any lock, so it calls the kernel and little else. Reports the
+// error of execve on `report`, which execve closes if it succeeds.
 [[noreturn]] void BecomeProgram(char* const* argv, pid_t parent, int report) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(1);  // The parent died before prctl.
   ::setpgid(0, 0);
   ::dup2(STDERR_FILENO, STDOUT_FILENO);
-  ::signal(SIGPIPE, SIG_DFL);
+  struct sigaction usual {};
+  usual.sa_handler = SIG_DFL;
+  ::sigaction(SIGPIPE, &usual, nullptr);
+  // Some of another thread's may be too young to be marked.
+  ::close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -46,6 +51,15 @@ void PidfdSignal(int pidfd, int signal) {
   [[maybe_unused]] const ssize_t written =
       ::write(report, &error, sizeof error);
   ::_exit(127);
+}
+
+// Starts the child. Unlike fork, vfork runs no pthread_atfork handlers, which a
+// library with threads may have set.
+[[gnu::noinline]] pid_t Spawn(char* const* argv, int report) {
+  const pid_t parent = ::getpid();
+  const pid_t pid = ::vfork();
+  if (pid == 0) BecomeProgram(argv, parent, report);
+  return pid;
 }
 
 std::string Describe(const siginfo_t& info) {
@@ -68,10 +82,8 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(
   if (::pipe2(ends, O_CLOEXEC) != 0) return absl::ErrnoToStatus(errno, "pipe2");
   rpc::UniqueFd read_end(ends[0]);
   rpc::UniqueFd write_end(ends[1]);
-  const pid_t parent = ::getpid();
-  const pid_t pid = ::fork();
-  if (pid < 0) return absl::ErrnoToStatus(errno, "fork");
-  if (pid == 0) BecomeProgram(pointers.data(), parent, write_end.get());
+  const pid_t pid = Spawn(pointers.data(), write_end.get());
+  if (pid < 0) return absl::ErrnoToStatus(errno, "vfork");
   write_end = rpc::UniqueFd();
 
   int error = 0;
@@ -126,7 +138,7 @@ bool ChildProcess::WaitEnded(absl::Duration timeout) {
   siginfo_t info{};
   if (::waitid(P_PIDFD, pidfd_.get(), &info, WEXITED) != 0) return false;
   has_ended_ = true;
-  ended_well_ = info.si_code == CLD_EXITED && info.si_status == 0;
+  if (info.si_code == CLD_EXITED) exit_status_ = info.si_status;
   ending_ = Describe(info);
   return true;
 }

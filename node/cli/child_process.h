@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,12 +18,12 @@ namespace tandem::node {
 
 // Owns a child. The child has a process group of its own, so that a Ctrl-C on
 // the terminal reaches this process alone; it writes where our standard error
-// goes; it is killed when the thread that started it ends, however that comes
-// about.
+// goes; it inherits no other descriptor; it is killed when the thread that
+// started it ends, however that comes about.
 //
 // Lifecycle: the destructor kills the child if it still runs, and reaps it.
-// Thread safety: thread-bound. Start children from the main thread, before any
-// other thread exists.
+// Thread safety: thread-bound. Start children from the main thread, which lives
+// as long as the process. Other threads may exist, whatever they hold.
 class ChildProcess {
  public:
   // Runs argv[0], a path, with `argv`.
@@ -47,8 +48,8 @@ class ChildProcess {
   // Waits for the child to end, at most for `timeout`; returns whether it has.
   bool WaitEnded(absl::Duration timeout);
 
-  // Once it has ended: true for exit status 0.
-  bool ended_well() const { return ended_well_; }
+  // Once it has ended: nothing when a signal ended it.
+  std::optional<int> exit_status() const { return exit_status_; }
   // Once it has ended: "was ended by signal 9 (Killed)", "exited with status
   // 1".
   const std::string& ending() const { return ending_; }
@@ -60,7 +61,7 @@ class ChildProcess {
   const pid_t pid_;
   const rpc::UniqueFd pidfd_;
   bool has_ended_ = false;
-  bool ended_well_ = false;
+  std::optional<int> exit_status_;
   std::string ending_;
 };
 

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -18,10 +19,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "node/cli/json.h"
 #include "node/cli/node_option.h"
 #include "rpc/base/status_macros.h"
-#include "rpc/client/channel.h"
 #include "tandem/node/v1/node.tandem.h"
 
 namespace tandem::node {
@@ -34,10 +33,31 @@ constexpr absl::Duration kQuietStart = absl::Seconds(2);
 // What a child has to stop by itself.
 constexpr absl::Duration kStopTimeout = absl::Seconds(15);
 
+// The exit status of a node whose application's state is not its chain's
+// (proto/PROTOCOL.md): both can only be stopped.
+constexpr int kConflict = 3;
+
 constexpr char kMore[] =
     "Starts tandem-kvstore and tandem-node, says where they listen when they\n"
     "are ready, and stops both on Ctrl-C. The other commands find them by the\n"
     "same --data.\n\n"
+    "One that dies is started again: at once, and when it dies again within "
+    "10\n"
+    "seconds, after 100 ms, 200 ms and 400 ms. After the fifth time, or when\n"
+    "the node says that its application's state is of another chain or ahead "
+    "of\n"
+    "it, both are stopped, and the exit status is 1.\n\n"
+    "With --json, there is an object for each event:\n"
+    "  "
+    "{\"event\":\"ready\",\"data\":DIR,\"app\":{\"address\":ADDR,\"pid\":PID},"
+    "\n"
+    "   \"node\":{\"address\":ADDR,\"pid\":PID}}  both, also when they are "
+    "again\n"
+    "  {\"event\":\"ended\",\"program\":\"app\" or "
+    "\"node\",\"pid\":PID,\"how\":TEXT,\n"
+    "   \"exit_status\":N or null,\"again_after_seconds\":SECONDS or null}\n"
+    "  {\"event\":\"restarted\",\"program\":\"app\" or "
+    "\"node\",\"pid\":PID}\n\n"
     "Example:\n"
     "  tandem up --data ./tandem-data";
 
@@ -83,143 +103,244 @@ UpCommand::UpCommand(CLI::App& program)
       ->check(CLI::Range(0.1, 86400.0))
       ->capture_default_str();
   AddSharedDirectoryOption(app(), allow_shared_directory_);
-  app().add_flag("--json", is_json_, "Say that they are ready as an object");
+  app().add_flag("--no-restart", is_restart_off_,
+                 "When one ends by itself, stop the other and fail");
+  app().add_flag("--json", is_json_, "Say what happens as objects");
 }
 
 absl::StatusOr<int> UpCommand::Run(Output& output) {
   TANDEM_ASSIGN_OR_RETURN(signals_, TakeSignals());
   TANDEM_ASSIGN_OR_RETURN(directory_, PairDirectory::Open(data_));
-  TANDEM_RETURN_IF_ERROR(StartBoth());
-  absl::StatusOr<Event> event = WaitReady();
-  if (event.ok() && *event == Event::kTimeout) {
-    if (absl::Status said = SayReady(output); !said.ok()) {
-      event = said;
-    } else {
-      event = WaitEvent(absl::InfiniteDuration());
-    }
-  }
-  absl::Status ended = event.status();
-  if (event.ok() && *event == Event::kEnded) ended = WhoEnded();
+  TANDEM_RETURN_IF_ERROR(PrepareBoth());
+  TANDEM_RETURN_IF_ERROR(Start(app_));
+  TANDEM_RETURN_IF_ERROR(Start(node_));
+  const absl::Status ended = Supervise(output);
   const absl::Status stopped = StopBoth();
   TANDEM_RETURN_IF_ERROR(ended);
   TANDEM_RETURN_IF_ERROR(stopped);
   return 0;
 }
 
-absl::Status UpCommand::StartBoth() {
+absl::Status UpCommand::PrepareBoth() {
   TANDEM_ASSIGN_OR_RETURN(std::string app, ProgramBesideOurs("tandem-kvstore"));
   TANDEM_ASSIGN_OR_RETURN(std::string node, ProgramBesideOurs("tandem-node"));
   const PairAddresses& addresses = directory_->addresses();
-  std::vector<std::string> app_argv{app, "--listen", addresses.app, "--data",
-                                    directory_->app_data()};
-  std::vector<std::string> argv{
-      node,           "--app",  addresses.app,          "--listen",
-      addresses.node, "--data", directory_->node_data()};
+  app_.argv = {app, "--listen", addresses.app, "--data",
+               directory_->app_data()};
+  node_.argv = {node,           "--app",  addresses.app,          "--listen",
+                addresses.node, "--data", directory_->node_data()};
   if (!allow_shared_directory_.empty()) {
-    app_argv.insert(app_argv.end(),
-                    {"--allow-shared-directory", allow_shared_directory_});
-    argv.insert(argv.end(),
-                {"--allow-shared-directory", allow_shared_directory_,
-                 "--app-allow-shared-directory", allow_shared_directory_});
+    app_.argv.insert(app_.argv.end(),
+                     {"--allow-shared-directory", allow_shared_directory_});
+    node_.argv.insert(
+        node_.argv.end(),
+        {"--allow-shared-directory", allow_shared_directory_,
+         "--app-allow-shared-directory", allow_shared_directory_});
   }
-  if (!genesis_.empty()) argv.insert(argv.end(), {"--genesis", genesis_});
+  if (!genesis_.empty()) {
+    node_.argv.insert(node_.argv.end(), {"--genesis", genesis_});
+  }
   if (!validator_key_.empty()) {
-    argv.insert(argv.end(), {"--validator-key", validator_key_});
+    node_.argv.insert(node_.argv.end(), {"--validator-key", validator_key_});
   }
-  TANDEM_ASSIGN_OR_RETURN(app_, ChildProcess::Start(std::move(app_argv)));
-  TANDEM_ASSIGN_OR_RETURN(node_, ChildProcess::Start(std::move(argv)));
   return absl::OkStatus();
 }
 
-absl::StatusOr<UpCommand::Event> UpCommand::WaitReady() {
-  TANDEM_ASSIGN_OR_RETURN(
-      auto channel, rpc::Channel::Connect(
-                        directory_->addresses().node,
-                        {.allow_shared_directory = allow_shared_directory_}));
-  v1::NodeClient client(*channel);
-  const absl::Time begin = absl::Now();
-  const absl::Time deadline = begin + absl::Seconds(start_seconds_);
-  std::string said;
+absl::Status UpCommand::Start(Program& program) {
+  TANDEM_ASSIGN_OR_RETURN(program.process, ChildProcess::Start(program.argv));
+  program.started = absl::Now();
+  return absl::OkStatus();
+}
+
+absl::Status UpCommand::Supervise(Output& output) {
+  deadline_ = absl::Now() + absl::Seconds(start_seconds_);
+  TANDEM_RETURN_IF_ERROR(BeginToAsk());
   while (true) {
-    const auto status = client.Status({}, {.timeout = absl::Seconds(1)});
-    if (status.ok() && status->app().state() == v1::AppStatus::RUNNING) {
-      return Event::kTimeout;
+    absl::Time until = absl::InfiniteFuture();
+    for (const Program* program : {&app_, &node_}) {
+      if (program->process == nullptr) until = std::min(until, program->due);
     }
-    const std::string reason = status.ok()
-                                   ? status->app().reason()
-                                   : std::string(status.status().message());
-    if (status.ok() && status->app().state() == v1::AppStatus::STOPPED) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("the node makes no blocks: ", reason));
+    if (channel_ != nullptr && until == absl::InfiniteFuture()) {
+      TANDEM_RETURN_IF_ERROR(Ask(output));
+      if (channel_ != nullptr) until = absl::Now() + kAskAgain;
     }
-    if (absl::Now() >= deadline) {
-      return absl::DeadlineExceededError(absl::StrCat(
-          "not ready after ", start_seconds_, " seconds: ", reason));
-    }
-    if (absl::Now() >= begin + kQuietStart && reason != said) {
-      absl::FPrintF(stderr, "waiting: %s\n", reason);
-      said = reason;
-    }
-    const Event event = WaitEvent(kAskAgain);
-    if (event != Event::kTimeout) return event;
+    if (WaitSignal(until)) return absl::OkStatus();
+    TANDEM_RETURN_IF_ERROR(Mend(app_, output));
+    TANDEM_RETURN_IF_ERROR(Mend(node_, output));
   }
 }
 
-absl::Status UpCommand::SayReady(Output& output) const {
-  const PairAddresses& addresses = directory_->addresses();
-  if (is_json_) {
-    TANDEM_RETURN_IF_ERROR(output.Line(OneLine(
-        {{"data", directory_->path()},
-         {"app", {{"address", addresses.app}, {"pid", app_->pid()}}},
-         {"node", {{"address", addresses.node}, {"pid", node_->pid()}}}})));
-    return output.Flush();
-  }
-  TANDEM_RETURN_IF_ERROR(
-      output.Line(absl::StrFormat("app   %s  pid %d\nnode  %s  pid %d\nReady, "
-                                  "with data in %s. Ctrl-C stops "
-                                  "both.",
-                                  addresses.app, app_->pid(), addresses.node,
-                                  node_->pid(), directory_->path())));
-  return output.Flush();
-}
-
-UpCommand::Event UpCommand::WaitEvent(absl::Duration timeout) const {
-  const absl::Time deadline = absl::Now() + timeout;
+bool UpCommand::WaitSignal(absl::Time until) const {
+  // poll() passes over a descriptor of -1.
+  const auto pidfd = [](const Program& program) {
+    return program.process == nullptr ? -1 : program.process->pidfd();
+  };
   pollfd fds[] = {{.fd = signals_.get(), .events = POLLIN, .revents = 0},
-                  {.fd = app_->pidfd(), .events = POLLIN, .revents = 0},
-                  {.fd = node_->pidfd(), .events = POLLIN, .revents = 0}};
+                  {.fd = pidfd(app_), .events = POLLIN, .revents = 0},
+                  {.fd = pidfd(node_), .events = POLLIN, .revents = 0}};
   while (true) {
     const auto left = std::clamp<std::int64_t>(
-        absl::ToInt64Milliseconds(deadline - absl::Now()), 0, 60'000);
+        absl::ToInt64Milliseconds(
+            absl::Ceil(until - absl::Now(), absl::Milliseconds(1))),
+        0, 60'000);
     if (::poll(fds, 3, static_cast<int>(left)) > 0) break;
-    if (absl::Now() >= deadline) return Event::kTimeout;
+    if (absl::Now() >= until) return false;
   }
-  if (fds[0].revents == 0) return Event::kEnded;
   signalfd_siginfo taken;
-  [[maybe_unused]] const ssize_t got =
-      ::read(signals_.get(), &taken, sizeof taken);
-  return Event::kSignal;
+  return ::read(signals_.get(), &taken, sizeof taken) > 0;
 }
 
-absl::Status UpCommand::WhoEnded() {
-  for (ChildProcess* child : {app_.get(), node_.get()}) {
-    if (!child->WaitEnded(absl::ZeroDuration())) continue;
-    return absl::AbortedError(absl::StrCat(
-        child->name(), " ", child->ending(),
-        "; what it wrote above says why. The other one is stopped too"));
+absl::Status UpCommand::Mend(Program& program, Output& output) {
+  if (program.process != nullptr) {
+    if (!program.process->WaitEnded(absl::ZeroDuration())) {
+      return absl::OkStatus();
+    }
+    TANDEM_RETURN_IF_ERROR(NoteEnd(program, output));
   }
-  return absl::InternalError("a child that ended is still there");
+  if (absl::Now() < program.due) return absl::OkStatus();
+  return StartAgain(program, output);
+}
+
+absl::Status UpCommand::NoteEnd(Program& program, Output& output) {
+  if (&program == &app_) ended_app_instance_ = app_instance_;
+  const absl::StatusOr<absl::Duration> pause = PauseAfterEnd(program);
+  const ChildProcess& process = *program.process;
+  nlohmann::ordered_json event{
+      {"event", "ended"},       {"program", program.role},
+      {"pid", process.pid()},   {"how", process.ending()},
+      {"exit_status", nullptr}, {"again_after_seconds", nullptr}};
+  if (process.exit_status()) event["exit_status"] = *process.exit_status();
+  if (pause.ok()) event["again_after_seconds"] = absl::ToDoubleSeconds(*pause);
+  TANDEM_RETURN_IF_ERROR(SayEvent(event, output));
+  TANDEM_RETURN_IF_ERROR(pause.status());
+  absl::FPrintF(stderr, "tandem: %s %s; starting it again %s\n", process.name(),
+                process.ending(),
+                *pause == absl::ZeroDuration()
+                    ? "at once"
+                    : "in " + absl::FormatDuration(*pause));
+  program.process = nullptr;
+  program.due = absl::Now() + *pause;
+  return BeginToAsk();
+}
+
+absl::StatusOr<absl::Duration> UpCommand::PauseAfterEnd(
+    Program& program) const {
+  const ChildProcess& process = *program.process;
+  const std::string how = absl::StrCat(process.name(), " ", process.ending());
+  constexpr char kSeeAbove[] =
+      "; what it wrote above says why. The other one is stopped too";
+  if (&program == &node_ && process.exit_status() == kConflict) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        how,
+        ": the application's state is not that of its chain, and no restart "
+        "mends that. What it wrote above says what differs, and what to do. "
+        "The other one is stopped too"));
+  }
+  if (is_restart_off_ || (!was_ready_ && process.exit_status())) {
+    return absl::AbortedError(how + kSeeAbove);
+  }
+  const std::optional<absl::Duration> pause =
+      program.restarts.Ended(absl::Now() - program.started);
+  if (pause) return *pause;
+  return absl::AbortedError(absl::StrCat(
+      how, ", and so often so soon (", RestartPolicy::kMostInARow,
+      " times in a row within ", absl::FormatDuration(RestartPolicy::kRanWell),
+      " of its start) that it is given up", kSeeAbove));
+}
+
+absl::Status UpCommand::StartAgain(Program& program, Output& output) {
+  TANDEM_RETURN_IF_ERROR(Start(program));
+  absl::FPrintF(stderr, "tandem: started %s again\n", program.process->name());
+  return SayEvent({{"event", "restarted"},
+                   {"program", program.role},
+                   {"pid", program.process->pid()}},
+                  output);
+}
+
+absl::Status UpCommand::BeginToAsk() {
+  asked_since_ = absl::Now();
+  said_reason_.clear();
+  TANDEM_ASSIGN_OR_RETURN(
+      channel_, rpc::Channel::Connect(
+                    directory_->addresses().node,
+                    {.allow_shared_directory = allow_shared_directory_}));
+  return absl::OkStatus();
+}
+
+absl::Status UpCommand::Ask(Output& output) {
+  const auto status =
+      v1::NodeClient(*channel_).Status({}, {.timeout = absl::Seconds(1)});
+  std::string reason(status.status().message());
+  if (status.ok()) {
+    const v1::AppStatus& app = status->app();
+    app_instance_ = app.instance_id();
+    const bool is_ours = app_instance_ != ended_app_instance_;
+    if (app.state() == v1::AppStatus::RUNNING && is_ours) {
+      channel_ = nullptr;
+      return SayReady(output);
+    }
+    reason = app.reason();
+    if (app.state() == v1::AppStatus::STOPPED) {
+      reason = absl::StrCat("the node makes no blocks: ", reason);
+      if (!was_ready_) return absl::FailedPreconditionError(reason);
+    }
+  }
+  const absl::Time now = absl::Now();
+  if (!was_ready_ && now >= deadline_) {
+    return absl::DeadlineExceededError(
+        absl::StrCat("not ready after ", start_seconds_, " seconds: ", reason));
+  }
+  if (now >= asked_since_ + kQuietStart && reason != said_reason_) {
+    absl::FPrintF(stderr, "waiting: %s\n", reason);
+    said_reason_ = reason;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status UpCommand::SayReady(Output& output) {
+  const PairAddresses& addresses = directory_->addresses();
+  const pid_t app = app_.process->pid();
+  const pid_t node = node_.process->pid();
+  const absl::Status said =
+      is_json_
+          ? SayEvent({{"event", "ready"},
+                      {"data", directory_->path()},
+                      {"app", {{"address", addresses.app}, {"pid", app}}},
+                      {"node", {{"address", addresses.node}, {"pid", node}}}},
+                     output)
+          : Say(absl::StrFormat("app   %s  pid %d\nnode  %s  pid %d\nReady%s, "
+                                "with data in %s. Ctrl-C stops both.",
+                                addresses.app, app, addresses.node, node,
+                                was_ready_ ? " again" : "", directory_->path()),
+                output);
+  TANDEM_RETURN_IF_ERROR(said);
+  was_ready_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status UpCommand::SayEvent(const nlohmann::ordered_json& event,
+                                 Output& output) const {
+  return is_json_ ? Say(OneLine(event), output) : absl::OkStatus();
+}
+
+absl::Status UpCommand::Say(std::string_view text, Output& output) const {
+  absl::Status said = output.Line(text);
+  if (said.ok()) said = output.Flush();
+  // Whoever has read that both are ready may leave, and they go on.
+  return was_ready_ ? absl::OkStatus() : said;
 }
 
 absl::Status UpCommand::StopBoth() {
   // The node first: it finishes what is in flight, which needs the application.
-  const absl::Status node = Stop(*node_);
-  const absl::Status app = Stop(*app_);
+  const absl::Status node = Stop(node_);
+  const absl::Status app = Stop(app_);
   TANDEM_RETURN_IF_ERROR(node);
   return app;
 }
 
-absl::Status UpCommand::Stop(ChildProcess& child) const {
+absl::Status UpCommand::Stop(Program& program) const {
+  if (program.process == nullptr) return absl::OkStatus();
+  ChildProcess& child = *program.process;
   child.Signal(SIGTERM);
   const absl::Time deadline = absl::Now() + kStopTimeout;
   while (!child.WaitEnded(kAskAgain)) {
@@ -232,7 +353,7 @@ absl::Status UpCommand::Stop(ChildProcess& child) const {
         child.name(), again ? " was killed by a second signal"
                             : " did not stop in time and was killed"));
   }
-  if (child.ended_well()) return absl::OkStatus();
+  if (child.exit_status() == 0) return absl::OkStatus();
   return absl::AbortedError(
       absl::StrCat(child.name(), " ", child.ending(), " when told to stop"));
 }

@@ -35,6 +35,14 @@ std::vector<nlohmann::json> Outcome::Objects() const {
   return objects;
 }
 
+std::vector<nlohmann::json> Outcome::Events(std::string_view event) const {
+  std::vector<nlohmann::json> events;
+  for (nlohmann::json& object : Objects()) {
+    if (object.value("event", "") == event) events.push_back(std::move(object));
+  }
+  return events;
+}
+
 Running::Running(const rpc::testing::TempDir& dir,
                  std::vector<std::string> command,
                  std::vector<std::string> environment, std::string input_path)
@@ -125,8 +133,18 @@ std::unique_ptr<Running> Cli::Up() {
   return up;
 }
 
-nlohmann::json Cli::Ready(const Running& up) {
-  return nlohmann::json::parse(up.out(), nullptr, false);
+nlohmann::json Cli::Ready(const Running& up, std::size_t time) {
+  const absl::Time deadline = absl::Now() + kLong;
+  while (absl::Now() < deadline) {
+    Outcome so_far{.out = up.out()};
+    so_far.out.resize(so_far.out.rfind('\n') + 1);  // Whole lines.
+    const auto ready = so_far.Events("ready");
+    if (ready.size() >= time) return ready[time - 1];
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  std::fprintf(stderr, "not ready: %s\n%s\n", up.out().c_str(),
+               up.err().c_str());
+  return nlohmann::json::value_t::discarded;
 }
 
 Watched::Watched(pid_t pid)

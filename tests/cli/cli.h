@@ -28,6 +28,8 @@ struct Outcome {
 
   // The lines of `out`, each a JSON object.
   std::vector<nlohmann::json> Objects() const;
+  // Those of `tandem up` with this "event".
+  std::vector<nlohmann::json> Events(std::string_view event) const;
 };
 
 // A program of ours that runs.
@@ -66,8 +68,8 @@ class Cli {
 
   // Starts `tandem up` and waits until it is ready.
   std::unique_ptr<Running> Up();
-  // What `up` said.
-  static nlohmann::json Ready(const Running& up);
+  // What `up` said when it was ready for the `time`th time, for which it waits.
+  static nlohmann::json Ready(const Running& up, std::size_t time = 1);
 
   const std::string& data() const { return data_; }
   std::string File(std::string_view name) const { return dir_.File(name); }
