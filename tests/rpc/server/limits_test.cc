@@ -402,6 +402,22 @@ TEST_F(LimitsTest, AStreamThatNobodyReadsIsEnded) {
   EXPECT_TRUE(Eventually([&] { return Status().connections_size() == 1; }));
 }
 
+TEST_F(LimitsTest, RefusalsThatNobodyReadsEndTheConnection) {
+  ServerOptions options{.write_timeout = absl::Seconds(1)};
+  ASSERT_THAT(options.access.AddRule("tests.wire.Probe/Echo=user:1"), IsOk());
+  Start(std::move(options));
+  const UniqueFd deaf = test::ConnectTo(dir_.File("s"));
+  test::Say(deaf, test::Greeting());
+  std::string calls;
+  // More than fits into the socket.
+  for (std::uint32_t i = 0; i < 5000; ++i) {
+    calls += test::UnaryCall(2 * i + 1, "/tests.wire.Probe/Echo", "");
+  }
+  test::Say(deaf, calls);
+  EXPECT_TRUE(Eventually([&] { return Refusals("slow-reader") == 1; }));
+  EXPECT_TRUE(Eventually([&] { return Status().connections_size() == 1; }));
+}
+
 TEST_F(LimitsTest, AStreamThatNobodyReadsHoldsLittle) {
   Start();
   constexpr std::size_t kMessage = 8 << 10;
