@@ -25,6 +25,22 @@ constexpr int kBlockProtocol = 11;
 constexpr int kPeerProtocol = 8;
 constexpr char kAbciVersion[] = "2.0.0";
 
+// A call in flight, until the end of its scope.
+class Waiting {
+ public:
+  Waiting(CallsInFlight& calls, CallsInFlight::Method method)
+      : calls_(calls), method_(method) {
+    calls_.Begin(method_);
+  }
+  ~Waiting() { calls_.End(method_); }
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+
+ private:
+  CallsInFlight& calls_;
+  const CallsInFlight::Method method_;
+};
+
 // `answer`, with the call's name in front of an error.
 template <typename Response>
 absl::StatusOr<Response> Named(std::string_view call,
@@ -56,6 +72,7 @@ absl::StatusOr<Response> AppConnection::Judged(
 }
 
 absl::StatusOr<ResponseInfo> AppConnection::Info() {
+  const Waiting waiting(calls_, CallsInFlight::kInfo);
   tendermint::abci::RequestInfo request;
   request.set_version(std::string(rpc::FrameworkVersion()));
   request.set_block_version(kBlockProtocol);
@@ -66,47 +83,57 @@ absl::StatusOr<ResponseInfo> AppConnection::Info() {
 
 absl::StatusOr<ResponseInitChain> AppConnection::InitChain(
     const tendermint::abci::RequestInitChain& request) {
+  const Waiting waiting(calls_, CallsInFlight::kInitChain);
   return Judged("InitChain",
                 client_.InitChain(request, {.timeout = kInitChainTimeout}));
 }
 
 absl::StatusOr<ResponsePrepareProposal> AppConnection::PrepareProposal(
     const tendermint::abci::RequestPrepareProposal& request) {
+  const Waiting waiting(calls_, CallsInFlight::kPrepareProposal);
   return Judged("PrepareProposal", client_.PrepareProposal(
                                        request, {.timeout = kProposalTimeout}));
 }
 
 absl::StatusOr<ResponseProcessProposal> AppConnection::ProcessProposal(
     const tendermint::abci::RequestProcessProposal& request) {
+  const Waiting waiting(calls_, CallsInFlight::kProcessProposal);
   return Judged("ProcessProposal", client_.ProcessProposal(
                                        request, {.timeout = kProposalTimeout}));
 }
 
 absl::StatusOr<ResponseFinalizeBlock> AppConnection::FinalizeBlock(
     const tendermint::abci::RequestFinalizeBlock& request) {
+  const Waiting waiting(calls_, CallsInFlight::kFinalizeBlock);
   return Judged("FinalizeBlock",
                 client_.FinalizeBlock(request, {.timeout = kFinalizeTimeout}));
 }
 
 absl::StatusOr<ResponseCommit> AppConnection::Commit() {
+  const Waiting waiting(calls_, CallsInFlight::kCommit);
   return Judged("Commit", client_.Commit({}, {.timeout = kCommitTimeout}));
 }
 
 void AppConnection::CheckTx(const tendermint::abci::RequestCheckTx& request,
                             Done<ResponseCheckTx> done) {
+  calls_.Begin(CallsInFlight::kCheckTx);
   client_.CheckTx(
       request, {.timeout = kCheckTxTimeout},
-      [done = std::move(done)](absl::StatusOr<ResponseCheckTx> answer) {
+      [this, done = std::move(done)](absl::StatusOr<ResponseCheckTx> answer) {
+        calls_.End(CallsInFlight::kCheckTx);
         done(Named("CheckTx", std::move(answer)));
       });
 }
 
 void AppConnection::Query(const tendermint::abci::RequestQuery& request,
                           absl::Duration timeout, Done<ResponseQuery> done) {
-  client_.Query(request, {.timeout = std::min(timeout, kQueryTimeout)},
-                [done = std::move(done)](absl::StatusOr<ResponseQuery> answer) {
-                  done(Named("Query", std::move(answer)));
-                });
+  calls_.Begin(CallsInFlight::kQuery);
+  client_.Query(
+      request, {.timeout = std::min(timeout, kQueryTimeout)},
+      [this, done = std::move(done)](absl::StatusOr<ResponseQuery> answer) {
+        calls_.End(CallsInFlight::kQuery);
+        done(Named("Query", std::move(answer)));
+      });
 }
 
 }  // namespace tandem::node

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "node/calls_in_flight.h"
 #include "rpc/client/session.h"
 #include "tendermint/abci/types.pb.h"
 #include "tendermint/abci/types.tandem.h"
@@ -86,6 +87,9 @@ class AppConnection {
              absl::Duration timeout,
              Done<tendermint::abci::ResponseQuery> done);
 
+  // What the application has not answered yet.
+  const CallsInFlight& calls_in_flight() const { return calls_; }
+
   // True once the connection has ended.
   bool is_over() const { return session_->is_over(); }
   // Waits until it has, or for `timeout`; returns is_over().
@@ -103,6 +107,7 @@ class AppConnection {
 
   const std::unique_ptr<rpc::Session> session_;
   tendermint::abci::ABCIClient client_;
+  CallsInFlight calls_;
 };
 
 }  // namespace tandem::node

@@ -84,7 +84,11 @@ void Node::Stop(absl::Duration timeout) {
 
 v1::AppStatus Node::app_status() const {
   MutexLock lock(mu_);
-  return app_status_;
+  v1::AppStatus status = app_status_;
+  if (connection_ != nullptr) {
+    *status.mutable_calls() = connection_->calls_in_flight().Get();
+  }
+  return status;
 }
 
 void Node::Query(const tendermint::abci::RequestQuery& request,

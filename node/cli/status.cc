@@ -74,7 +74,16 @@ Json ChainJson(const v1::StatusReply& status) {
           {"validator", ToHex(status.validator_address())}};
 }
 
-Json AppJson(const v1::AppStatus& app) {
+Json AppJson(const v1::AppStatus& app, absl::Time now) {
+  Json waits_for = Json::object();
+  for (const v1::AppCalls& calls : app.calls()) {
+    const absl::Time since = absl::FromUnixNanos(
+        google::protobuf::util::TimeUtil::TimestampToNanoseconds(
+            calls.since()));
+    waits_for[calls.method()] = {
+        {"calls", calls.count()},
+        {"seconds", absl::ToDoubleSeconds(now - since)}};
+  }
   return {{"state", v1::AppStatus::State_Name(app.state())},
           {"reason", app.reason()},
           {"since", ToText(app.since())},
@@ -82,7 +91,8 @@ Json AppJson(const v1::AppStatus& app) {
           {"version", app.version()},
           {"app_version", app.app_version()},
           {"data_when_connected", app.data()},
-          {"instance", app.instance_id()}};
+          {"instance", app.instance_id()},
+          {"waits_for", waits_for}};
 }
 
 Json MempoolJson(const v1::MempoolStatus& mempool) {
@@ -211,7 +221,7 @@ absl::StatusOr<int> StatusCommand::Run(Output& output) {
         v1::NodeClient(**session).Status({}, {.timeout = kTimeout});
     if (!status.ok()) return server_.Explain(status.status());
     json["chain"] = ChainJson(*status);
-    json["app"] = AppJson(status->app());
+    json["app"] = AppJson(status->app(), absl::Now());
     json["mempool"] = MempoolJson(status->mempool());
   }
   std::string connections;

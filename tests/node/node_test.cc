@@ -394,6 +394,27 @@ TEST_F(NodeTest, AnApplicationThatIsNotThereAtFirstIsWaitedFor) {
   Await(v1::AppStatus::RUNNING, 1);
 }
 
+TEST_F(NodeTest, WhatTheApplicationHasNotAnsweredIsInTheStatus) {
+  Start();
+  std::promise<void> release;
+  app_.hooks.commit = [released = release.get_future().share()](
+                          abci::ResponseCommit&) { released.wait(); };
+  std::thread client([&] { EXPECT_THAT(Submit("a"), IsOk()); });
+  v1::StatusReply status = Status();
+  const absl::Time limit = absl::Now() + kGenerous;
+  while ((status.app().calls_size() == 0 ||
+          status.app().calls(0).method() != "Commit") &&
+         absl::Now() < limit) {
+    status = Status();
+  }
+  release.set_value();
+  client.join();
+  ASSERT_EQ(status.app().calls_size(), 1) << status.DebugString();
+  EXPECT_EQ(status.app().calls(0).method(), "Commit");
+  EXPECT_EQ(status.app().calls(0).count(), 1u);
+  EXPECT_EQ(Status().app().calls_size(), 0);
+}
+
 TEST_F(NodeTest, TheReasonForWaitingIsInTheStatus) {
   KillApp();
   Launch();

@@ -9,7 +9,9 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "gmock/gmock.h"
+#include "google/protobuf/util/time_util.h"
 #include "gtest/gtest.h"
 #include "rpc/base/file.h"
 #include "rpc/testing/status_matchers.h"
@@ -308,6 +310,34 @@ TEST(PairTest, AnAppThatHangsKeepsNoReaderWaiting) {
   EXPECT_THAT(pair.client().GetBlock(request), IsOk());
   ASSERT_THAT(pair.app().Resume(), IsOk());
   EXPECT_THAT(pair.Commit("b=2"), IsOk());
+}
+
+TEST(PairTest, TheCallInWhichAnAppHangsIsNamedAndItGoesOn) {
+  Pair pair;
+  ASSERT_THAT(pair.Start(), IsOk());
+  ASSERT_THAT(pair.Commit("a=1"), IsOk());
+  EXPECT_EQ(pair.Status()->app().calls_size(), 0);
+  ASSERT_THAT(pair.app().Suspend(), IsOk());
+  const absl::Time before = absl::Now();
+  absl::StatusOr<std::int64_t> height = absl::UnknownError("not committed");
+  std::thread client([&] { height = pair.Commit("b=2"); });
+  AppStatus app;
+  while (app.calls_size() == 0 && absl::Now() < before + absl::Seconds(30)) {
+    app = pair.Status().value_or(node::v1::StatusReply()).app();
+  }
+  const absl::Time after = absl::Now();
+  EXPECT_THAT(pair.app().Resume(), IsOk());
+  client.join();
+  EXPECT_THAT(height, IsOkAndHolds(3));
+  ASSERT_EQ(app.calls_size(), 1);
+  EXPECT_EQ(app.calls(0).method(), "CheckTx");
+  EXPECT_EQ(app.calls(0).count(), 1u);
+  const absl::Time since = absl::FromUnixNanos(
+      google::protobuf::util::TimeUtil::TimestampToNanoseconds(
+          app.calls(0).since()));
+  EXPECT_GE(since, before);
+  EXPECT_LE(since, after);
+  EXPECT_EQ(pair.Status()->app().calls_size(), 0);
 }
 
 // A node that must not start: its exit status, and what it says.
