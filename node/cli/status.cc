@@ -12,6 +12,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "google/protobuf/timestamp.pb.h"
+#include "google/protobuf/util/time_util.h"
 #include "node/cli/hex.h"
 #include "node/cli/json.h"
 #include "rpc/base/status_macros.h"
