@@ -73,4 +73,12 @@ void CallGuard::CountStalled(const ServerConnection& connection,
                              " ended: the client does not read its answer"));
 }
 
+void CallGuard::CountSilent(const ServerConnection& connection,
+                            const Method& method) const {
+  refusals_.Add(Refusal::kSlowWriter, connection.caller(),
+                absl::StrCat(Path(method),
+                             " ended: its handler waits for the client's next "
+                             "message, and none came (read_timeout)"));
+}
+
 }  // namespace tandem::rpc

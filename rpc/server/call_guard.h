@@ -65,6 +65,9 @@ class CallGuard {
   // The client of `call` did not take its answer, and the call was ended.
   void CountStalled(const ServerConnection& connection,
                     const Method& method) const;
+  // The client of `call` let its handler wait, and the call was ended.
+  void CountSilent(const ServerConnection& connection,
+                   const Method& method) const;
 
  private:
   const AccessPolicy& policy_;

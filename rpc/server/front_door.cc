@@ -91,8 +91,9 @@ FrontDoor::FrontDoor(int listening, FrontDoorOptions options,
     : listening_(listening),
       options_(std::move(options)),
       who_may_connect_("the server lets in " + options_.access.WhoMayConnect()),
-      period_(std::min(PeriodFor(options_.idle_timeout),
-                       PeriodFor(options_.write_timeout))),
+      period_(std::min({PeriodFor(options_.idle_timeout),
+                        PeriodFor(options_.write_timeout),
+                        PeriodFor(options_.read_timeout)})),
       table_(table),
       refusals_(refusals),
       hand_over_(std::move(hand_over)) {}
@@ -382,6 +383,7 @@ void FrontDoor::LookAtServed() {
   refusals_.Flush();
   for (auto& [id, served] : served_) {
     if (served.is_shut) continue;
+    served.connection->EndSilent(options_.read_timeout);
     if (served.connection->EndStalled(options_.write_timeout)) {
       EndIfIdle(served, now);
     } else {

@@ -41,6 +41,9 @@ struct FrontDoorOptions {
   // For a client to take one message of an answer; then the call is ended, and
   // after as long again the connection.
   absl::Duration write_timeout = absl::Minutes(1);
+  // For a client to send the message that a handler is blocked for; then the
+  // call is ended.
+  absl::Duration read_timeout = absl::Minutes(1);
   // What the requests in flight may take: of all, which may be null, and of one
   // uid.
   std::shared_ptr<MemoryBudget> request_memory = nullptr;
@@ -76,7 +79,8 @@ struct FrontDoorCounts {
 //
 // It keeps a duplicate of each descriptor handed over, to notice that the
 // connection has ended: so a connection costs two descriptors. Once a second it
-// looks at connections that are idle, or whose client does not read.
+// looks at connections that are idle, or whose client neither reads nor sends
+// what is waited for.
 //
 // Thread safety: thread-safe, but for the destructor.
 class FrontDoor {

@@ -60,6 +60,8 @@ std::string_view RefusalName(Refusal reason) {
       return "reply-too-large";
     case Refusal::kSlowReader:
       return "slow-reader";
+    case Refusal::kSlowWriter:
+      return "slow-writer";
   }
   return "unknown";
 }

@@ -35,8 +35,9 @@ enum class Refusal : std::uint8_t {
   kOutOfRequestMemory,
   kReplyTooLarge,  // of ours
   kSlowReader,
+  kSlowWriter,
 };
-inline constexpr std::size_t kRefusals = 16;
+inline constexpr std::size_t kRefusals = 17;
 
 // "not-allowed-to-connect".
 std::string_view RefusalName(Refusal reason);

@@ -36,6 +36,12 @@ class ServerCall : public Call {
 // as long as a Reader, Writer or Reply holds it, and the wire needs it.
 class ServerStream : public Call, public MessageStream {
  public:
+  // Receive() for handlers that may block: returns what `done` is told. A wire
+  // may end a call whose client sends nothing for long.
+  virtual bool ReceiveAndWait(google::protobuf::MessageLite* into) {
+    return rpc::ReceiveAndWait(*this, into);
+  }
+
   // Ends the call; later Sends answer kCancelled. `last` is the reply of a
   // client stream, else null. Only the first call counts.
   virtual void Finish(const absl::Status& status,
@@ -143,7 +149,7 @@ class Writer {
 template <typename M>
 class Reader {
  public:
-  explicit Reader(std::shared_ptr<MessageStream> stream)
+  explicit Reader(std::shared_ptr<ServerStream> stream)
       : stream_(std::move(stream)) {}
   Reader(Reader&&) noexcept = default;
   Reader& operator=(Reader&&) noexcept = default;
@@ -157,11 +163,12 @@ class Reader {
     stream_->Receive(into, std::move(done));
   }
 
-  // Blocks; for handlers that run on the pool.
-  bool Read(M* into) { return ReceiveAndWait(*stream_, into); }
+  // Blocks; for handlers that run on the pool. A client that lets it wait for
+  // longer than ServerOptions::read_timeout has left: the call is cancelled.
+  bool Read(M* into) { return stream_->ReceiveAndWait(into); }
 
  private:
-  std::shared_ptr<MessageStream> stream_;
+  std::shared_ptr<ServerStream> stream_;
 };
 
 }  // namespace tandem::rpc

@@ -108,7 +108,8 @@ absl::Status CheckLimits(const ServerOptions& options) {
       options.max_connections < 1 || options.max_connections_per_uid < 1 ||
       options.preface_timeout <= absl::ZeroDuration() ||
       options.idle_timeout <= absl::ZeroDuration() ||
-      options.write_timeout <= absl::ZeroDuration()) {
+      options.write_timeout <= absl::ZeroDuration() ||
+      options.read_timeout <= absl::ZeroDuration()) {
     return absl::InvalidArgumentError(
         "a server needs a worker, a connection, a call and a byte, and "
         "positive timeouts: look at its ServerOptions");
@@ -244,7 +245,8 @@ v1::ServerStatusReply AboutStatus(const ServerOptions& options) {
       {"max_request_memory_per_uid", options.max_request_memory_per_uid},
       {"preface_timeout_ms", LimitMillis(options.preface_timeout)},
       {"idle_timeout_ms", LimitMillis(options.idle_timeout)},
-      {"write_timeout_ms", LimitMillis(options.write_timeout)}};
+      {"write_timeout_ms", LimitMillis(options.write_timeout)},
+      {"read_timeout_ms", LimitMillis(options.read_timeout)}};
   for (const auto& [name, limit] : limits) {
     v1::LimitStatus& status = *about.add_limits();
     status.set_name(name);
@@ -410,6 +412,7 @@ absl::StatusOr<std::string> Serving::OpenDoor(const ServerOptions& options) {
       .preface_timeout = options.preface_timeout,
       .idle_timeout = options.idle_timeout,
       .write_timeout = options.write_timeout,
+      .read_timeout = options.read_timeout,
       .request_memory = request_memory_,
       .max_request_memory_per_uid = options.max_request_memory_per_uid};
   const auto hand_over = [this](UniqueFd connection) {

@@ -92,6 +92,13 @@ struct ServerOptions {
   // has up to 256 KiB and a message waiting; a handler's thread waits for none
   // of it (Writer::Write never blocks).
   absl::Duration write_timeout = absl::Minutes(1);
+  // How long a handler of `services` may be blocked in Reader::Read() until the
+  // client has sent the next message, all of it; then the call is ended
+  // (kCancelled), and Read() returns false. So silent clients hold no worker
+  // for longer. Handlers that read by callback hold none, and may wait for as
+  // long as they like. Nor is it for grpc_services: their blocking handlers
+  // hold threads of gRPC (max_grpc_threads), and give up by themselves.
+  absl::Duration read_timeout = absl::Minutes(1);
 };
 
 // Serves until stopped.

@@ -14,48 +14,66 @@ std::int64_t NowNanos() {
 
 }  // namespace
 
-void ServerConnection::BeginWriting(Writing& writing) {
+void ServerConnection::BeginWriting(Wait& writing) {
   const std::int64_t now = NowNanos();
   MutexLock lock(mu_);
-  writing.since_ = now;
   writing.was_ended_ = false;
-  Append(writing);
+  writing_.Append(writing, now);
 }
 
-void ServerConnection::EndWriting(Writing& writing) {
+void ServerConnection::EndWriting(Wait& writing) {
   MutexLock lock(mu_);
-  if (writing.since_ != 0) Unlink(writing);
+  if (writing.since_ != 0) writing_.Unlink(writing);
 }
 
 bool ServerConnection::EndStalled(absl::Duration limit) {
   const std::int64_t now = NowNanos();
   const std::int64_t oldest = now - absl::ToInt64Nanoseconds(limit);
   MutexLock lock(mu_);
-  while (first_ != nullptr && first_->since_ < oldest) {
-    Writing& writing = *first_;
+  while (writing_.first != nullptr && writing_.first->since_ < oldest) {
+    Wait& writing = *writing_.first;
     if (writing.was_ended_) return false;
-    Unlink(writing);
-    writing.since_ = now;
+    writing_.Unlink(writing);
     writing.was_ended_ = true;
-    Append(writing);
+    writing_.Append(writing, now);
     writing.EndStalled();
   }
   return true;
 }
 
-void ServerConnection::Append(Writing& writing) {
-  writing.before_ = last_;
-  writing.after_ = nullptr;
-  (last_ == nullptr ? first_ : last_->after_) = &writing;
-  last_ = &writing;
+void ServerConnection::BeginReading(Wait& reading) {
+  const std::int64_t now = NowNanos();
+  MutexLock lock(mu_);
+  reading_.Append(reading, now);
 }
 
-void ServerConnection::Unlink(Writing& writing) {
-  (writing.before_ == nullptr ? first_ : writing.before_->after_) =
-      writing.after_;
-  (writing.after_ == nullptr ? last_ : writing.after_->before_) =
-      writing.before_;
-  writing.since_ = 0;
+void ServerConnection::EndReading(Wait& reading) {
+  MutexLock lock(mu_);
+  if (reading.since_ != 0) reading_.Unlink(reading);
+}
+
+void ServerConnection::EndSilent(absl::Duration limit) {
+  const std::int64_t oldest = NowNanos() - absl::ToInt64Nanoseconds(limit);
+  MutexLock lock(mu_);
+  while (reading_.first != nullptr && reading_.first->since_ < oldest) {
+    Wait& reading = *reading_.first;
+    reading_.Unlink(reading);
+    reading.EndStalled();
+  }
+}
+
+void ServerConnection::Waits::Append(Wait& wait, std::int64_t now) {
+  wait.since_ = now;
+  wait.before_ = last;
+  wait.after_ = nullptr;
+  (last == nullptr ? first : last->after_) = &wait;
+  last = &wait;
+}
+
+void ServerConnection::Waits::Unlink(Wait& wait) {
+  (wait.before_ == nullptr ? first : wait.before_->after_) = wait.after_;
+  (wait.after_ == nullptr ? last : wait.after_->before_) = wait.before_;
+  wait.since_ = 0;
 }
 
 }  // namespace tandem::rpc

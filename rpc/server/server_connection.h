@@ -23,21 +23,22 @@ namespace tandem::rpc {
 // Thread safety: thread-safe. The caller never changes.
 class ServerConnection {
  public:
-  // An answer that is on its way, as whoever writes it shows it to the
-  // connection. Not destroyed between BeginWriting() and EndWriting().
-  class Writing {
+  // What waits for the client, as whoever waits shows it to the connection: an
+  // answer that is on its way, or a handler that is blocked until a message
+  // comes. Not destroyed between Begin...() and End...().
+  class Wait {
    public:
-    // The client does not take it: end the call. With the connection's lock
-    // held, so without EndWriting(), and without blocking.
+    // The client lets it wait: end the call. With the connection's lock held,
+    // so without EndWriting() or EndReading(), and without blocking.
     virtual void EndStalled() = 0;
 
    protected:
-    virtual ~Writing() = default;
+    virtual ~Wait() = default;
 
    private:
     friend class ServerConnection;
-    Writing* before_ = nullptr;
-    Writing* after_ = nullptr;
+    Wait* before_ = nullptr;
+    Wait* after_ = nullptr;
     std::int64_t since_ = 0;  // 0: not in the list.
     bool was_ended_ = false;
   };
@@ -82,12 +83,19 @@ class ServerConnection {
   MemoryBudget* request_memory() const { return request_memory_.get(); }
 
   // Between them, EndStalled() ends what takes too long.
-  void BeginWriting(Writing& writing) ABSL_LOCKS_EXCLUDED(mu_);
-  void EndWriting(Writing& writing) ABSL_LOCKS_EXCLUDED(mu_);
+  void BeginWriting(Wait& writing) ABSL_LOCKS_EXCLUDED(mu_);
+  void EndWriting(Wait& writing) ABSL_LOCKS_EXCLUDED(mu_);
   // Ends the calls whose writing has begun longer ago than `limit`. False when
   // one that was ended so is not written even after `limit` again: then the
   // client reads nothing at all, and its connection must be ended.
   bool EndStalled(absl::Duration limit) ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Between them, EndSilent() ends what takes too long.
+  void BeginReading(Wait& reading) ABSL_LOCKS_EXCLUDED(mu_);
+  // Does nothing where EndSilent() has ended it.
+  void EndReading(Wait& reading) ABSL_LOCKS_EXCLUDED(mu_);
+  // Ends the calls whose handlers have been blocked for longer than `limit`.
+  void EndSilent(absl::Duration limit) ABSL_LOCKS_EXCLUDED(mu_);
 
   int calls_in_flight() const { return calls_in_flight_.load(kRelaxed); }
   // Since the connection was made; messages of streams are in the bytes, and
@@ -100,8 +108,14 @@ class ServerConnection {
  private:
   static constexpr std::memory_order kRelaxed = std::memory_order_relaxed;
 
-  void Append(Writing& writing) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Unlink(Writing& writing) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Oldest first.
+  struct Waits {
+    void Append(Wait& wait, std::int64_t now);
+    void Unlink(Wait& wait);
+
+    Wait* first = nullptr;
+    Wait* last = nullptr;
+  };
 
   const Caller caller_;
   const bool may_call_what_has_no_rule_;
@@ -116,9 +130,8 @@ class ServerConnection {
 
   // Before the locks of gRPC.
   Mutex mu_;
-  // Oldest first.
-  Writing* first_ ABSL_GUARDED_BY(mu_) = nullptr;
-  Writing* last_ ABSL_GUARDED_BY(mu_) = nullptr;
+  Waits writing_ ABSL_GUARDED_BY(mu_);
+  Waits reading_ ABSL_GUARDED_BY(mu_);
 };
 
 // A call that CallGuard let begin: it is in flight until

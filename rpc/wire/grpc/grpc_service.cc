@@ -90,7 +90,7 @@ absl::Status ReplyToBytes(const Target& target, const ActiveCall& active,
 class UnaryCall final : public grpc::ServerUnaryReactor,
                         public ServerCall,
                         public Job,
-                        public ServerConnection::Writing {
+                        public ServerConnection::Wait {
  public:
   UnaryCall(const Target& target, CallbackServerContext& context,
             ActiveCall active, ByteBuffer* reply)
@@ -162,7 +162,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
 class StreamCall final : public BidiReactor,
                          public ServerStream,
                          public Job,
-                         public ServerConnection::Writing,
+                         public ServerConnection::Wait,
                          public std::enable_shared_from_this<StreamCall> {
  public:
   StreamCall(const Target& target, CallbackServerContext& context,
@@ -217,11 +217,19 @@ class StreamCall final : public BidiReactor,
       if (!is_over_) {
         into_ = into;
         received_ = std::move(done);
+        if (is_waited_for_) active_.connection().BeginReading(read_);
         StartRead(&bytes_in_);
         return;
       }
     }
     done(false);
+  }
+
+  bool ReceiveAndWait(MessageLite* into) override ABSL_LOCKS_EXCLUDED(mu_) {
+    SetIsWaitedFor(true);
+    const bool got = rpc::ReceiveAndWait(*this, into);
+    SetIsWaitedFor(false);
+    return got;
   }
 
   void Finish(const absl::Status& status, const MessageLite* last) override
@@ -244,6 +252,27 @@ class StreamCall final : public BidiReactor,
   }
 
  private:
+  // A message that a handler is blocked for. gRPC has the context as long as it
+  // reads.
+  class BlockedRead final : public ServerConnection::Wait {
+   public:
+    explicit BlockedRead(StreamCall& call) : call_(call) {}
+
+    void EndStalled() override {
+      call_.target_.guard.CountSilent(call_.active_.connection(),
+                                      call_.target_.guarded);
+      call_.context_.TryCancel();
+    }
+
+   private:
+    StreamCall& call_;
+  };
+
+  void SetIsWaitedFor(bool is_waited_for) ABSL_LOCKS_EXCLUDED(mu_) {
+    MutexLock lock(mu_);
+    is_waited_for_ = is_waited_for;
+  }
+
   void Dispatch() {
     if (target_.pool == nullptr) return Run();
     waiting_ = shared_from_this();
@@ -312,6 +341,7 @@ class StreamCall final : public BidiReactor,
     MessageLite* into;
     {
       MutexLock lock(mu_);
+      if (is_waited_for_) active_.connection().EndReading(read_);
       done = std::exchange(received_, nullptr);
       into = into_;
     }
@@ -357,6 +387,7 @@ class StreamCall final : public BidiReactor,
   std::unique_ptr<MessageLite> request_;    // Of a server stream.
   // gRPC's, while it reads.
   ByteBuffer bytes_in_;
+  BlockedRead read_{*this};
 
   Mutex mu_;
   Outbox outbox_ ABSL_GUARDED_BY(mu_);
@@ -364,6 +395,8 @@ class StreamCall final : public BidiReactor,
   std::vector<Ready> writable_ ABSL_GUARDED_BY(mu_);
   MessageLite* into_ ABSL_GUARDED_BY(mu_) = nullptr;
   Received received_ ABSL_GUARDED_BY(mu_);
+  // The next Receive() is a handler's that is blocked.
+  bool is_waited_for_ ABSL_GUARDED_BY(mu_) = false;
   // Set by the first of Finish and Abandon, with how the call ends.
   bool is_over_ ABSL_GUARDED_BY(mu_) = false;
   absl::Status end_ ABSL_GUARDED_BY(mu_);
@@ -374,7 +407,7 @@ class StreamCall final : public BidiReactor,
 // A call that may not begin: nothing was parsed, nothing ran. Who does not read
 // why loses the connection in the end.
 template <typename Reactor>
-class RefusedCall final : public Reactor, public ServerConnection::Writing {
+class RefusedCall final : public Reactor, public ServerConnection::Wait {
  public:
   // `connection` may be null.
   RefusedCall(const absl::Status& why, CallbackServerContext& context,

@@ -73,7 +73,7 @@ struct Handlers : grpc::Service {
 // The answer to a unary call. gRPC starts to write it, with the method's
 // handler, by way of this.
 class Answer final : public grpc::internal::CallHook,
-                     public ServerConnection::Writing {
+                     public ServerConnection::Wait {
  public:
   // All outlive End().
   Answer(grpc_call* call, const ActiveCall& active, const CallGuard& guard,

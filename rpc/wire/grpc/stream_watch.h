@@ -29,7 +29,7 @@ namespace tandem::rpc {
 //
 // Thread safety: thread-safe.
 class StreamWatch final : public grpc::experimental::Interceptor,
-                          public ServerConnection::Writing {
+                          public ServerConnection::Wait {
  public:
   // The watch of the call that a gRPC handler is just being run for, on this
   // thread; null when it has none. Said once.

@@ -505,6 +505,54 @@ TEST_F(LimitsTest, AClientThatReadsSlowlyButReadsIsServed) {
   EXPECT_EQ(Status().connections_size(), 2);
 }
 
+TEST_F(LimitsTest, ASilentClientStreamIsEndedAndItsWorkerIsFree) {
+  Start({.workers = 2, .read_timeout = absl::Milliseconds(100)});
+  EXPECT_EQ(Limit("read_timeout_ms").limit(), 100u);
+  ProbeClient probe(*channel_);
+  auto silent = probe.First({});
+  auto silent_both_ways = probe.Chat({});
+  EXPECT_TRUE(Eventually([&] { return Refusals("slow-writer") == 2; }));
+  EXPECT_THAT(Echo(), IsOk());
+  EXPECT_THAT(silent.Finish(), StatusIs(StatusCode::kCancelled));
+  Item item;
+  EXPECT_FALSE(silent_both_ways.Read(&item));
+  EXPECT_THAT(silent_both_ways.status(), StatusIs(StatusCode::kCancelled));
+}
+
+TEST_F(LimitsTest, AClientThatSendsSlowlyButSendsIsServed) {
+  Start({.read_timeout = absl::Seconds(3)});
+  auto chat = ProbeClient(*channel_).Chat({});
+  const absl::Time end = absl::Now() + absl::Seconds(5);
+  Item item;
+  while (absl::Now() < end) {
+    ASSERT_THAT(chat.Write(item), IsOk());
+    ASSERT_TRUE(chat.Read(&item));
+    absl::SleepFor(absl::Milliseconds(200));
+  }
+  EXPECT_EQ(Refusals("slow-writer"), 0u);
+}
+
+TEST_F(LimitsTest, AHandlerThatIsNotBlockedInReadIsLeftAlone) {
+  Start({.read_timeout = absl::Seconds(1)});
+  ProbeClient probe(*channel_);
+  auto by_callback = probe.Sum({});
+  auto busy_elsewhere = probe.SumLate({});
+  ASSERT_TRUE(probe_.began.Wait());
+  // Twice what is blocked was ended since.
+  for (std::uint64_t ended = 1; ended <= 2; ++ended) {
+    auto silent = probe.First({});
+    EXPECT_TRUE(Eventually([&] { return Refusals("slow-writer") == ended; }));
+  }
+  Item item;
+  item.set_number(5);
+  EXPECT_THAT(by_callback.Write(item), IsOk());
+  EXPECT_THAT(by_callback.Finish(), IsOk());
+  EXPECT_THAT(busy_elsewhere.Write(item), IsOk());
+  probe_.read_late.Set();
+  EXPECT_THAT(busy_elsewhere.Finish(), IsOk());
+  EXPECT_EQ(Refusals("slow-writer"), 2u);
+}
+
 TEST_F(LimitsTest, AConnectionWithoutCallsIsEndedOneWithACallIsNot) {
   Start({.idle_timeout = absl::Milliseconds(100)});
   const auto busy = Channel::Connect(dir_.Address("s"));
