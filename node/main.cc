@@ -173,24 +173,24 @@ absl::Status ServeUntilStopped(const Arguments& arguments,
   absl::Status fatal;
   TANDEM_ASSIGN_OR_RETURN(
       std::unique_ptr<Node> node,
-      Node::Start({.dial =
-                       [&channel](absl::Duration timeout) {
-                         return Explained(channel->OpenSession(timeout));
-                       },
-                   .app_address = app_address,
-                   .mempool = arguments.mempool,
-                   .empty_blocks = arguments.empty_blocks,
-                   .on_committed =
-                       [&subscriptions](
-                           std::shared_ptr<const v1::CommittedBlock> block) {
-                         subscriptions.Publish(std::move(block));
-                       },
-                   .on_fatal =
-                       [&fatal](const absl::Status& why) {
-                         fatal = why;
-                         std::raise(SIGTERM);
-                       }},
-                  *store, data.genesis(), data.key()));
+      Node::Create({.dial =
+                        [&channel](absl::Duration timeout) {
+                          return Explained(channel->OpenSession(timeout));
+                        },
+                    .app_address = app_address,
+                    .mempool = arguments.mempool,
+                    .empty_blocks = arguments.empty_blocks,
+                    .on_committed =
+                        [&subscriptions](
+                            std::shared_ptr<const v1::CommittedBlock> block) {
+                          subscriptions.Publish(std::move(block));
+                        },
+                    .on_fatal =
+                        [&fatal](const absl::Status& why) {
+                          fatal = why;
+                          std::raise(SIGTERM);
+                        }},
+                   *store, data.genesis(), data.key()));
   NodeService service(*node, *store, subscriptions, data.genesis(), data.key(),
                       options.instance_id);
   options.name = ProgramName();
@@ -199,6 +199,9 @@ absl::Status ServeUntilStopped(const Arguments& arguments,
   options.max_reply_bytes = kMaxAppMessage;
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<rpc::Server> server,
                           rpc::Server::Start(std::move(options)));
+  // Not before the socket is ours: a second node must not touch the
+  // application.
+  node->Begin();
   spdlog::info("Listening on {}, chain {}, height {}.", server->address(),
                data.genesis().chain_id, state.height());
   rpc::NotifyReady(absl::StrCat("listening on ", server->address()));

@@ -45,17 +45,20 @@ Node::Node(Options options, BlockStore& store)
   SetAppState(v1::AppStatus::AWAY, "not connected yet");
 }
 
-absl::StatusOr<std::unique_ptr<Node>> Node::Start(Options options,
-                                                  BlockStore& store,
-                                                  const Genesis& genesis,
-                                                  const ValidatorKey& key) {
+absl::StatusOr<std::unique_ptr<Node>> Node::Create(Options options,
+                                                   BlockStore& store,
+                                                   const Genesis& genesis,
+                                                   const ValidatorKey& key) {
   std::unique_ptr<Node> node(new Node(std::move(options), store));
   TANDEM_ASSIGN_OR_RETURN(node->executor_,
                           Executor::Create(store, *node->mempool_, genesis, key,
                                            node->options_.on_committed));
-  MutexLock lock(node->join_mu_);
-  node->engine_ = std::thread([engine = node.get()] { engine->Run(); });
   return node;
+}
+
+void Node::Begin() {
+  MutexLock lock(join_mu_);
+  engine_ = std::thread([this] { Run(); });
 }
 
 Node::~Node() { Stop(absl::ZeroDuration()); }

@@ -32,8 +32,8 @@ namespace tandem::node {
 // been restarted; what was committed is still served. When its state is not
 // that of this chain, or ahead of it, no restart helps, and the node ends.
 //
-// Lifecycle: Stop() finishes what is in work, for a limited time. The
-// destructor stops. Thread safety: thread-safe.
+// Lifecycle: Create(), Begin(), Stop(), which finishes what is in work, for a
+// limited time. The destructor stops. Thread safety: thread-safe.
 class Node {
  public:
   struct Options {
@@ -52,13 +52,16 @@ class Node {
     std::function<void(const absl::Status&)> on_fatal;
   };
 
-  // Starts the engine. `store`, `genesis` and `key` must outlive the node.
-  // Errors: kDataLoss.
-  static absl::StatusOr<std::unique_ptr<Node>> Start(Options options,
-                                                     BlockStore& store,
-                                                     const Genesis& genesis,
-                                                     const ValidatorKey& key);
+  // `store`, `genesis` and `key` must outlive the node. Errors: kDataLoss.
+  static absl::StatusOr<std::unique_ptr<Node>> Create(Options options,
+                                                      BlockStore& store,
+                                                      const Genesis& genesis,
+                                                      const ValidatorKey& key);
   ~Node();
+
+  // Starts the engine: until then no application is talked to, and one is said
+  // to be away. Once.
+  void Begin() ABSL_LOCKS_EXCLUDED(join_mu_);
 
   // Ends everything: takes no more transactions, and gives those that it has,
   // if the application is in step, and the block in work at most `timeout` to

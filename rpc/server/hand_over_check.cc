@@ -25,7 +25,7 @@
 namespace tandem::rpc {
 namespace {
 
-constexpr absl::Duration kLimit = absl::Seconds(5);
+constexpr absl::Duration kLimit = absl::Seconds(30);
 // After the client's end was noticed: for a gRPC that closes then.
 constexpr absl::Duration kTimeToClose = absl::Milliseconds(2);
 

@@ -53,7 +53,7 @@ class NodeTest : public ::testing::Test {
     store_ = *BlockStore::Open(dir_.File("blocks"));
     subscriptions_ = std::make_unique<Subscriptions>(
         *store_, store_->LoadState()->height(), genesis_.initial_height);
-    auto node = Node::Start(
+    auto node = Node::Create(
         {.dial = [this](absl::Duration) { return Dial(); },
          .app_address = "unix:/app.sock",
          .empty_blocks = empty_blocks_,
@@ -70,6 +70,7 @@ class NodeTest : public ::testing::Test {
         *store_, genesis_, *key_);
     ASSERT_THAT(node, IsOk());
     node_ = *std::move(node);
+    node_->Begin();
     service_ = std::make_unique<NodeService>(*node_, *store_, *subscriptions_,
                                              genesis_, *key_, "instance");
     transport_ = std::make_unique<rpc::InProcessTransport>(

@@ -16,6 +16,7 @@
 #include "rpc/base/file.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
+#include "tendermint/abci/types.tandem.h"
 
 namespace tandem {
 namespace {
@@ -393,6 +394,22 @@ TEST(PairTest, ASecondNodeOnALivePathIsRefused) {
   EXPECT_EQ(refusal.exit_status, 1);
   EXPECT_THAT(refusal.words, HasSubstr(PathOf(pair.node())));
   EXPECT_THAT(pair.Commit("a=1"), IsOk());
+}
+
+TEST(PairTest, ANodeThatMayNotListenLeavesItsAppAlone) {
+  Pair pair;
+  ASSERT_THAT(pair.Start(), IsOk());
+  rpc::testing::ProcessPair app(
+      {.server = {TANDEM_BIN_DIR "/tandem-kvstore", "--listen", "{socket}",
+                  "--data", "{dir}/app"}});
+  ASSERT_THAT(app.Start(), IsOk());
+  rpc::testing::TempDir dir;
+  const Refusal refusal = Refused({"--listen", pair.node().address(), "--app",
+                                   app.address(), "--data", dir.File("data")});
+  EXPECT_EQ(refusal.exit_status, 1);
+  const auto info = tendermint::abci::ABCIClient(app.channel()).Info({});
+  ASSERT_THAT(info, IsOk());
+  EXPECT_EQ(info->last_block_height(), 0);
 }
 
 TEST(PairTest, ASocketPathThatIsAFileIsRefusedUntouched) {
