@@ -214,7 +214,8 @@ class InProcessTransport::UnaryCall final
       return WatchDeadline();
     }
     WatchDeadline();
-    if (absl::Status status = pool->Submit(this); !status.ok()) {
+    if (absl::Status status = pool->Submit(caller().connection_id, this);
+        !status.ok()) {
       Finish(status, nullptr);
     }
   }
@@ -440,7 +441,8 @@ class InProcessTransport::Stream final
     WatchDeadline();
     if (pool == nullptr) return Run();
     waiting_ = self;
-    if (absl::Status status = pool->Submit(this); !status.ok()) {
+    if (absl::Status status = pool->Submit(caller().connection_id, this);
+        !status.ok()) {
       waiting_ = nullptr;
       Finish(status, nullptr);
     }
@@ -612,7 +614,8 @@ InProcessTransport::InProcessTransport(std::vector<Served> services,
       pool_(options_.workers == 0
                 ? nullptr
                 : std::make_unique<WorkerPool>(options_.workers,
-                                               options_.max_queued_calls)) {
+                                               options_.max_queued_calls,
+                                               WorkerPool::Clients::kOne)) {
   if (!options_.access.MayConnect(connection_->caller())) {
     connection_->MarkEnded();
   }

@@ -50,7 +50,10 @@ struct ServerOptions {
   std::string instance_id = NewInstanceId();
 
   // Threads that run handlers, and calls that may wait for one; a call that
-  // finds the queue full is answered kResourceExhausted.
+  // finds the queue full is answered kResourceExhausted. Connections take
+  // turns, and one may have half of the queue and all but a quarter of the
+  // workers (rounded down: of fewer than four, all); its calls beyond that half
+  // are answered kResourceExhausted.
   int workers = 8;
   int max_queued_calls = 1024;
   // Threads for blocking handlers of grpc_services, which gRPC runs itself; a

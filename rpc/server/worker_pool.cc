@@ -1,12 +1,25 @@
 #include "rpc/server/worker_pool.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 
 namespace tandem::rpc {
+namespace {
 
-WorkerPool::WorkerPool(int workers, int max_queued) : max_queued_(max_queued) {
+// Lines that are kept for the next connections.
+constexpr std::size_t kSpares = 16;
+
+}  // namespace
+
+WorkerPool::WorkerPool(int workers, int max_queued, Clients clients)
+    : max_queued_(max_queued),
+      max_queued_of_one_(
+          clients == Clients::kOne ? max_queued : std::max(1, max_queued / 2)),
+      max_running_of_one_(clients == Clients::kOne ? workers
+                                                   : workers - workers / 4) {
   for (int i = 0; i < workers; ++i) {
     workers_.emplace_back([this] { Work(); });
   }
@@ -14,7 +27,7 @@ WorkerPool::WorkerPool(int workers, int max_queued) : max_queued_(max_queued) {
 
 WorkerPool::~WorkerPool() { Stop(); }
 
-absl::Status WorkerPool::Submit(Job* job) {
+absl::Status WorkerPool::Submit(std::uint64_t connection, Job* job) {
   MutexLock lock(mu_);
   if (stopping_) return absl::UnavailableError("the server is stopping");
   if (queued_ >= max_queued_) {
@@ -22,10 +35,21 @@ absl::Status WorkerPool::Submit(Job* job) {
         absl::StrCat("the server is busy: ", queued_, " calls wait for its ",
                      workers_.size(), " workers; call again later"));
   }
+  Line& line = LineOf(connection);
+  if (line.queued >= max_queued_of_one_) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "connection ", connection, " has its share of the server's queue: ",
+        line.queued, " of its calls wait for a worker; call again later"));
+  }
+  const bool was_ready = IsReady(line);
   job->next_ = nullptr;
-  (head_ == nullptr ? head_ : tail_->next_) = job;
-  tail_ = job;
+  (line.head == nullptr ? line.head : line.tail->next_) = job;
+  line.tail = job;
+  ++line.queued;
   ++queued_;
+  // Else the worker that ends a job of this connection takes this one.
+  if (!IsReady(line)) return absl::OkStatus();
+  if (!was_ready) Append(line);
   mu_.NotifyOne();
   return absl::OkStatus();
 }
@@ -43,15 +67,60 @@ void WorkerPool::Work() {
   MutexLock lock(mu_);
   for (;;) {
     mu_.Await([this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-      return head_ != nullptr || stopping_;
+      return first_ != nullptr || stopping_;
     });
-    if (head_ == nullptr) return;
-    Job* const job = std::exchange(head_, head_->next_);
-    --queued_;
+    // What is queued then is left to the workers that run jobs of the same
+    // connection.
+    if (first_ == nullptr) return;
+    Job* job = nullptr;
+    Line& line = TakeJob(&job);
     mu_.Unlock();
     job->Run();
     mu_.Lock();
+    EndJob(line);
   }
+}
+
+WorkerPool::Line& WorkerPool::LineOf(std::uint64_t connection) {
+  const auto found = lines_.find(connection);
+  if (found != lines_.end()) return found->second;
+  if (spares_.empty()) {
+    return lines_.emplace(connection, Line{.connection = connection})
+        .first->second;
+  }
+  Lines::node_type line = std::move(spares_.back());
+  spares_.pop_back();
+  line.key() = connection;
+  line.mapped() = {.connection = connection};
+  return lines_.insert(std::move(line)).position->second;
+}
+
+void WorkerPool::Append(Line& line) {
+  line.next = nullptr;
+  (first_ == nullptr ? first_ : last_->next) = &line;
+  last_ = &line;
+}
+
+WorkerPool::Line& WorkerPool::TakeJob(Job** job) {
+  Line& line = *std::exchange(first_, first_->next);
+  *job = std::exchange(line.head, line.head->next_);
+  --line.queued;
+  --queued_;
+  ++line.running;
+  if (IsReady(line)) Append(line);
+  return line;
+}
+
+void WorkerPool::EndJob(Line& line) {
+  const bool was_ready = IsReady(line);
+  --line.running;
+  if (IsReady(line)) {
+    if (!was_ready) Append(line);
+    return;
+  }
+  if (line.running > 0) return;
+  Lines::node_type idle = lines_.extract(line.connection);
+  if (spares_.size() < kSpares) spares_.push_back(std::move(idle));
 }
 
 }  // namespace tandem::rpc

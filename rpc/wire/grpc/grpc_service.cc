@@ -69,7 +69,8 @@ absl::Status CountRequest(const Target& target, ActiveCall& active,
 
 // Has the pool run `job`, and counts where it has no room.
 absl::Status Submit(const Target& target, const ActiveCall& active, Job* job) {
-  absl::Status submitted = target.pool->Submit(job);
+  absl::Status submitted =
+      target.pool->Submit(active.connection().caller().connection_id, job);
   if (!absl::IsResourceExhausted(submitted)) return submitted;
   return target.guard.Refuse(Refusal::kTooManyQueuedCalls, active.connection(),
                              std::move(submitted));

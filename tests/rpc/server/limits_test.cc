@@ -364,6 +364,37 @@ TEST_F(LimitsTest, CallsThatFindTheQueueFullAreRefusedAndCounted) {
   over.wait();
 }
 
+TEST_F(LimitsTest, ACallIsAnsweredWhileAnotherConnectionHasAllThatItMay) {
+  Start({.workers = 4, .max_queued_calls = 4});
+  const auto greedy = *Channel::Connect(dir_.Address("s"));
+  ProbeClient probe(*greedy);
+  Cancellation cancellation;
+  std::latch over(5);
+  const auto hang = [&] {
+    probe.Hang({}, {.cancellation = cancellation},
+               [&](const absl::StatusOr<Item>&) { over.count_down(); });
+  };
+  // Of the workers, all but one.
+  for (int i = 1; i <= 3; ++i) {
+    hang();
+    ASSERT_TRUE(Eventually([&] { return probe_.hung == i; }));
+  }
+  // Of the queue, half.
+  hang();
+  hang();
+  ASSERT_TRUE(
+      Eventually([&] { return Limit("max_queued_calls").used() == 2; }));
+  EXPECT_THAT(probe.Echo({}, {}),
+              StatusIs(StatusCode::kResourceExhausted,
+                       HasSubstr("its share of the server's queue")));
+  EXPECT_EQ(Refusals("too-many-queued-calls"), 1u);
+  EXPECT_THAT(Echo(), IsOk());
+  EXPECT_EQ(probe_.hung, 3);
+  EXPECT_EQ(Limit("max_queued_calls").used(), 2u);
+  cancellation.Cancel();
+  over.wait();
+}
+
 TEST_F(LimitsTest, RequestsOfAllTogetherBeyondTheMemoryAreRefused) {
   Start({.max_message_bytes = 1 << 20,
          .max_request_memory = 1 << 20,

@@ -1,8 +1,10 @@
 #include "rpc/server/worker_pool.h"
 
 #include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -18,6 +20,11 @@ using ::tandem::rpc::testing::IsOk;
 using ::tandem::rpc::testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+
+// Connections.
+constexpr std::uint64_t kOne = 7;
+constexpr std::uint64_t kOther = 8;
+constexpr std::uint64_t kThird = 9;
 
 class FunctionJob final : public Job {
  public:
@@ -42,6 +49,10 @@ class Gate {
     mu_.NotifyAll();
     mu_.Await([this] { return is_open_; });
   }
+  int waiting() {
+    MutexLock lock(mu_);
+    return waiting_;
+  }
   // Until so many have come.
   bool AwaitWaiting(int count) {
     MutexLock lock(mu_);
@@ -61,7 +72,7 @@ TEST(WorkerPoolTest, RunsJobsInOrder) {
   for (int i = 0; i < 5; ++i) {
     jobs.push_back(
         std::make_unique<FunctionJob>([&order, i] { order.push_back(i); }));
-    ASSERT_THAT(pool.Submit(jobs.back().get()), IsOk());
+    ASSERT_THAT(pool.Submit(kOne, jobs.back().get()), IsOk());
   }
   pool.Stop();
   EXPECT_THAT(order, ElementsAre(0, 1, 2, 3, 4));
@@ -72,8 +83,8 @@ TEST(WorkerPoolTest, RunsAsManyJobsAtOnceAsItHasWorkers) {
   FunctionJob a([&] { gate.Wait(); });
   FunctionJob b([&] { gate.Wait(); });
   WorkerPool pool(2, 100);
-  ASSERT_THAT(pool.Submit(&a), IsOk());
-  ASSERT_THAT(pool.Submit(&b), IsOk());
+  ASSERT_THAT(pool.Submit(kOne, &a), IsOk());
+  ASSERT_THAT(pool.Submit(kOne, &b), IsOk());
   EXPECT_TRUE(gate.AwaitWaiting(2));
   gate.Open();
 }
@@ -85,11 +96,11 @@ TEST(WorkerPoolTest, FullQueueRefusesUntilThereIsRoom) {
   FunctionJob queued([&] { ++runs; });
   FunctionJob refused([&] { ++runs; });
   WorkerPool pool(1, 1);
-  ASSERT_THAT(pool.Submit(&running), IsOk());
+  ASSERT_THAT(pool.Submit(kOne, &running), IsOk());
   ASSERT_TRUE(gate.AwaitWaiting(1));
-  ASSERT_THAT(pool.Submit(&queued), IsOk());
+  ASSERT_THAT(pool.Submit(kOne, &queued), IsOk());
   EXPECT_THAT(
-      pool.Submit(&refused),
+      pool.Submit(kOne, &refused),
       StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("1 calls")));
   gate.Open();
   pool.Stop();
@@ -102,16 +113,135 @@ TEST(WorkerPoolTest, StopRunsWhatIsQueuedAndRefusesTheRest) {
   FunctionJob running([&] { gate.Wait(); });
   std::vector<std::unique_ptr<FunctionJob>> queued;
   WorkerPool pool(1, 100);
-  ASSERT_THAT(pool.Submit(&running), IsOk());
+  ASSERT_THAT(pool.Submit(kOne, &running), IsOk());
   for (int i = 0; i < 10; ++i) {
     queued.push_back(std::make_unique<FunctionJob>([&] { ++runs; }));
-    ASSERT_THAT(pool.Submit(queued.back().get()), IsOk());
+    ASSERT_THAT(pool.Submit(kOne, queued.back().get()), IsOk());
   }
   gate.Open();
   pool.Stop();
   EXPECT_EQ(runs, 10);
   FunctionJob refused([&] { ++runs; });
-  EXPECT_THAT(pool.Submit(&refused), StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_THAT(pool.Submit(kOne, &refused),
+              StatusIs(absl::StatusCode::kUnavailable));
+}
+
+TEST(WorkerPoolTest, ConnectionsTakeTurns) {
+  Gate gate;
+  std::string order;
+  std::vector<std::unique_ptr<FunctionJob>> jobs;
+  FunctionJob running([&] { gate.Wait(); });
+  WorkerPool pool(1, 100);
+  ASSERT_THAT(pool.Submit(kOne, &running), IsOk());
+  ASSERT_TRUE(gate.AwaitWaiting(1));
+  const auto submit = [&](std::uint64_t connection, char name) {
+    jobs.push_back(
+        std::make_unique<FunctionJob>([&order, name] { order += name; }));
+    ASSERT_THAT(pool.Submit(connection, jobs.back().get()), IsOk());
+  };
+  // While a job of the first runs, its next waits for that.
+  for (const char name : {'a', 'b', 'c', 'd'}) submit(kOne, name);
+  for (const char name : {'1', '2'}) submit(kOther, name);
+  submit(kThird, '!');
+  gate.Open();
+  pool.Stop();
+  EXPECT_EQ(order, "1!a2bcd");
+}
+
+TEST(WorkerPoolTest, AConnectionLeavesWorkersToOthers) {
+  Gate gate;
+  Gate other_gate;
+  std::vector<std::unique_ptr<FunctionJob>> jobs;
+  FunctionJob a([&] { other_gate.Wait(); });
+  FunctionJob b([&] { other_gate.Wait(); });
+  WorkerPool pool(8, 100);
+  for (int i = 0; i < 10; ++i) {
+    jobs.push_back(std::make_unique<FunctionJob>([&] { gate.Wait(); }));
+    ASSERT_THAT(pool.Submit(kOne, jobs.back().get()), IsOk());
+  }
+  ASSERT_TRUE(gate.AwaitWaiting(6));
+  // Both run at once, though the first connection has more.
+  ASSERT_THAT(pool.Submit(kOther, &a), IsOk());
+  ASSERT_THAT(pool.Submit(kThird, &b), IsOk());
+  EXPECT_TRUE(other_gate.AwaitWaiting(2));
+  EXPECT_EQ(gate.waiting(), 6);
+  EXPECT_EQ(pool.queued(), 4);
+  other_gate.Open();
+  gate.Open();
+  EXPECT_TRUE(gate.AwaitWaiting(10));
+}
+
+TEST(WorkerPoolTest, TheConnectionOfAPoolForOneHasAllWorkersAndTheWholeQueue) {
+  Gate gate;
+  std::vector<std::unique_ptr<FunctionJob>> jobs;
+  WorkerPool pool(4, 4, WorkerPool::Clients::kOne);
+  const auto submit = [&] {
+    jobs.push_back(std::make_unique<FunctionJob>([&] { gate.Wait(); }));
+    return pool.Submit(kOne, jobs.back().get());
+  };
+  for (int i = 0; i < 4; ++i) ASSERT_THAT(submit(), IsOk());
+  ASSERT_TRUE(gate.AwaitWaiting(4));
+  for (int i = 0; i < 4; ++i) EXPECT_THAT(submit(), IsOk());
+  EXPECT_THAT(submit(), StatusIs(absl::StatusCode::kResourceExhausted,
+                                 HasSubstr("4 calls wait")));
+  gate.Open();
+}
+
+TEST(WorkerPoolTest, BeyondItsShareOfTheQueueAConnectionIsRefusedByName) {
+  Gate gate;
+  std::vector<std::unique_ptr<FunctionJob>> jobs;
+  WorkerPool pool(1, 4);
+  const auto submit = [&](std::uint64_t connection) {
+    jobs.push_back(std::make_unique<FunctionJob>([&] { gate.Wait(); }));
+    return pool.Submit(connection, jobs.back().get());
+  };
+  ASSERT_THAT(submit(kOne), IsOk());
+  ASSERT_TRUE(gate.AwaitWaiting(1));
+  EXPECT_THAT(submit(kOne), IsOk());
+  EXPECT_THAT(submit(kOne), IsOk());
+  EXPECT_THAT(submit(kOne), StatusIs(absl::StatusCode::kResourceExhausted,
+                                     HasSubstr("connection 7 has its share")));
+  EXPECT_THAT(submit(kOther), IsOk());
+  EXPECT_THAT(submit(kThird), IsOk());
+  EXPECT_THAT(submit(kThird), StatusIs(absl::StatusCode::kResourceExhausted,
+                                       HasSubstr("4 calls wait")));
+  gate.Open();
+}
+
+TEST(WorkerPoolTest, ConnectionsWithoutJobsAreForgotten) {
+  Gate gate;
+  Gate late_gate;
+  std::vector<std::unique_ptr<FunctionJob>> jobs;
+  WorkerPool pool(4, 1000);
+  const auto submit = [&](std::uint64_t connection, Gate& at) {
+    jobs.push_back(std::make_unique<FunctionJob>([&at] { at.Wait(); }));
+    ASSERT_THAT(pool.Submit(connection, jobs.back().get()), IsOk());
+  };
+  for (int i = 1; i <= 100; ++i) submit(i, gate);
+  EXPECT_EQ(pool.connections(), 100);
+  gate.Open();
+  ASSERT_TRUE(gate.AwaitWaiting(100));
+  // The same connections, and others, come again.
+  for (int i = 51; i <= 150; ++i) submit(i, late_gate);
+  late_gate.Open();
+  pool.Stop();
+  EXPECT_EQ(late_gate.waiting(), 100);
+  EXPECT_EQ(pool.connections(), 0);
+}
+
+TEST(WorkerPoolTest, StopRunsWhatOneConnectionHasQueued) {
+  Gate gate;
+  std::vector<std::unique_ptr<FunctionJob>> jobs;
+  WorkerPool pool(4, 100);
+  for (int i = 0; i < 20; ++i) {
+    jobs.push_back(std::make_unique<FunctionJob>([&] { gate.Wait(); }));
+    ASSERT_THAT(pool.Submit(kOne, jobs.back().get()), IsOk());
+  }
+  ASSERT_TRUE(gate.AwaitWaiting(3));
+  std::thread stopper([&] { pool.Stop(); });
+  gate.Open();
+  stopper.join();
+  EXPECT_EQ(gate.waiting(), 20);
 }
 
 TEST(WorkerPoolTest, ManySubmittersLoseNoJob) {
@@ -132,9 +262,9 @@ TEST(WorkerPoolTest, ManySubmittersLoseNoJob) {
   WorkerPool pool(3, kThreads * kJobs);
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) {
-    threads.emplace_back([&] {
+    threads.emplace_back([&, t] {
       for (int i = 0; i < kJobs; ++i) {
-        EXPECT_THAT(pool.Submit(new CountingJob(runs)), IsOk());
+        EXPECT_THAT(pool.Submit(t, new CountingJob(runs)), IsOk());
       }
     });
   }

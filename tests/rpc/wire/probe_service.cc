@@ -124,6 +124,7 @@ absl::StatusOr<Item> ProbeService::Fail(Call&, const Failure& request) {
 absl::StatusOr<Item> ProbeService::Hang(Call& call, const Item& request) {
   Event woken;
   call.OnCancel([&woken] { woken.Set(); });
+  ++hung;
   began.Set();
   if (woken.Wait() && call.is_cancelled()) cancelled.Set();
   return request;

@@ -86,6 +86,7 @@ class ProbeService final : public ProbeHandler {
   std::atomic<std::int64_t> flood{0};
   Event read_late;  // Set by the test: SumLate may read.
   std::atomic<int> calls{0};
+  std::atomic<int> hung{0};  // Calls of Hang that have begun.
 
   // Of the last call of Echo.
   tandem::rpc::Caller last_caller() const;
