@@ -136,14 +136,14 @@ absl::StatusOr<std::unique_ptr<rpc::Session>> Explained(
       "others may write its directory, --app-allow-shared-directory"));
 }
 
-// Serves until a signal, or until the node cannot go on: then its reason, and
-// `is_conflict` when a restart does not mend that.
+// Serves until a signal, or until its only connection has ended, or until the
+// node cannot go on: then its reason, and `is_conflict` when a restart does not
+// mend that.
 absl::Status ServeUntilStopped(const Arguments& arguments,
                                const rpc::ProgramOptions& program,
+                               rpc::ServerOptions options,
                                rpc::Termination& termination,
                                bool& is_conflict) {
-  TANDEM_ASSIGN_OR_RETURN(rpc::ServerOptions options,
-                          program.ReadServerOptions());
   TANDEM_ASSIGN_OR_RETURN(const std::string directory,
                           program.ReadDataDirectory());
   TANDEM_ASSIGN_OR_RETURN(
@@ -206,8 +206,7 @@ absl::Status ServeUntilStopped(const Arguments& arguments,
                data.genesis().chain_id, state.height());
   rpc::NotifyReady(absl::StrCat("listening on ", server->address()));
 
-  while (!termination.Wait(absl::Hours(1))) {
-  }
+  server->WaitUntilOver(termination);
   spdlog::info("Stopping.");
   rpc::NotifyStopping();
   // In this order, so that who waits for a commit, or watches, sees what is
@@ -222,10 +221,12 @@ absl::Status ServeUntilStopped(const Arguments& arguments,
 
 absl::Status Run(const Arguments& arguments, const rpc::ProgramOptions& program,
                  bool& is_conflict) {
+  TANDEM_ASSIGN_OR_RETURN(rpc::ServerOptions options,
+                          program.ReadServerOptions());
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<rpc::Termination> termination,
                           rpc::Termination::Create());
-  TANDEM_RETURN_IF_ERROR(
-      ServeUntilStopped(arguments, program, *termination, is_conflict));
+  TANDEM_RETURN_IF_ERROR(ServeUntilStopped(
+      arguments, program, std::move(options), *termination, is_conflict));
   spdlog::info("Stopped.");
   return absl::OkStatus();
 }

@@ -59,7 +59,7 @@ absl::Status Run(const rpc::ProgramOptions& program) {
   spdlog::info("listening on {}, data in {}, height {}", server->address(),
                data, info.last_block_height());
   rpc::NotifyReady(absl::StrCat("listening on ", server->address()));
-  termination->Wait(absl::InfiniteDuration());
+  server->WaitUntilOver(*termination);
   rpc::NotifyStopping();
   // A handler that is left behind still uses the store.
   if (!server->Stop(kStopTimeout)) std::_Exit(1);

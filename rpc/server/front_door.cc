@@ -30,6 +30,7 @@ constexpr std::uint64_t kListening = ~std::uint64_t{0};
 // So that one rush of clients does not keep others waiting.
 constexpr int kAcceptsInARow = 64;
 constexpr absl::Duration kPause = absl::Milliseconds(100);
+constexpr absl::Duration kBetweenPauseLines = absl::Minutes(1);
 constexpr absl::Duration kLongestPeriod = absl::Seconds(1);
 // Not for clients.
 constexpr rlim_t kKeptDescriptors = 32;
@@ -102,9 +103,12 @@ absl::Status FrontDoor::SetUp() {
   epoll_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
   wake_up_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   reserve_ = OpenReserve();
+  if (listening_ < 0)
+    over_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!epoll_.is_valid() || !wake_up_.is_valid() || !reserve_.is_valid() ||
       !Watch(wake_up_.get(), kWakeUp, EPOLLIN) ||
-      (listening_ >= 0 && !Watch(listening_, kListening, EPOLLIN))) {
+      (listening_ >= 0 ? !Watch(listening_, kListening, EPOLLIN)
+                       : !over_.is_valid())) {
     return absl::ErrnoToStatus(errno, "prepare to accept connections");
   }
   return absl::OkStatus();
@@ -155,6 +159,9 @@ void FrontDoor::Run() {
     EndServed();
     ResumeAccepting();
     UpdateCounts();
+    if (over_.is_valid() && waiting_.empty() && served_.empty()) {
+      ::eventfd_write(over_.get(), 1);
+    }
 
     MutexLock lock(mu_);
     if (phase_ == Phase::kEnding) return;
@@ -168,7 +175,11 @@ void FrontDoor::Run() {
 }
 
 void FrontDoor::HandleEvents(std::uint64_t id, std::uint32_t events) {
-  if (id == kListening) return AcceptAll();
+  if (id == kListening) {
+    // Shut down by who has it too: accept(2) would say EAGAIN, and epoll go on.
+    if ((events & EPOLLHUP) != 0) return PauseAccepting(EINVAL);
+    return AcceptAll();
+  }
   if (id == kWakeUp) {
     eventfd_t ignored;
     ::eventfd_read(wake_up_.get(), &ignored);
@@ -204,14 +215,14 @@ bool FrontDoor::AcceptOne() {
       MakeRoom();
       return false;
     default:
-      PauseAccepting();
+      PauseAccepting(errno);
       return false;
   }
 }
 
 // Left in the queue, the connection would wake us again and again.
 void FrontDoor::MakeRoom() {
-  if (!reserve_.is_valid()) return PauseAccepting();
+  if (!reserve_.is_valid()) return PauseAccepting(EMFILE);
   reserve_.Reset();
   UniqueFd fd(
       ::accept4(listening_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
@@ -226,9 +237,21 @@ void FrontDoor::MakeRoom() {
   reserve_ = OpenReserve();
 }
 
-void FrontDoor::PauseAccepting() {
+void FrontDoor::PauseAccepting(int error) {
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listening_, nullptr);
-  paused_until_ = absl::Now() + kPause;
+  const absl::Time now = absl::Now();
+  paused_until_ = now + kPause;
+  if (now < next_pause_line_) return;
+  next_pause_line_ = now + kBetweenPauseLines;
+  const bool is_descriptors = error == EMFILE || error == ENFILE;
+  spdlog::error(
+      "{}: no connection can be accepted: {} ({}); it is tried again ten times "
+      "a "
+      "second; {}",
+      refusals_.address(), std::strerror(error), error,
+      is_descriptors
+          ? "let the process have more descriptors (ulimit -n)"
+          : "if this is said again a minute later, start the program anew");
 }
 
 void FrontDoor::ResumeAccepting() {

@@ -115,6 +115,10 @@ class FrontDoor {
   void StopAccepting(absl::Time end_served = absl::InfiniteFuture())
       ABSL_LOCKS_EXCLUDED(mu_);
 
+  // Of OpenFor(): becomes readable once the connection has ended; for poll(2),
+  // not to be read from. Else -1, which poll(2) takes for never.
+  int over_fd() const { return over_.get(); }
+
   FrontDoorCounts counts() const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
@@ -151,7 +155,7 @@ class FrontDoor {
   // False when there is nothing to accept now.
   bool AcceptOne();
   void MakeRoom();
-  void PauseAccepting();
+  void PauseAccepting(int error);
   void ResumeAccepting();
   void Admit(UniqueFd fd);
   // Says no in the log; the connection closes with its owner.
@@ -184,6 +188,7 @@ class FrontDoor {
 
   UniqueFd epoll_;
   UniqueFd wake_up_;
+  UniqueFd over_;
   // Given up to accept and close one connection when there are no others.
   UniqueFd reserve_;
 
@@ -196,8 +201,10 @@ class FrontDoor {
   std::uint64_t unused_ = 0;
   std::uint64_t all_served_ = 0;
   std::uint64_t last_id_ = 0;
-  // While there is no descriptor left even to refuse with.
+  // While accept(2) fails, or no descriptor is left even to refuse with.
   absl::Time paused_until_ = absl::InfinitePast();
+  // Said at most once a minute.
+  absl::Time next_pause_line_ = absl::InfinitePast();
   absl::Time next_look_ = absl::InfinitePast();
   absl::Time end_served_ = absl::InfiniteFuture();
 

@@ -111,9 +111,9 @@ absl::StatusOr<ServerOptions> ProgramOptions::ReadServerOptions() const {
     TANDEM_RETURN_IF_ERROR(MakeDirectory(DefaultPairPath() + "/run"));
     options.address = PairAddress(role_);
   }
-  if (!IsHandedIn(options.address)) {
-    TANDEM_RETURN_IF_ERROR(UnixAddress::Parse(options.address).status());
-  }
+  TANDEM_RETURN_IF_ERROR(IsHandedIn(options.address)
+                             ? CheckHandedInSocket(options.address)
+                             : UnixAddress::Parse(options.address).status());
   if (program_.count("--group") > 0) {
     TANDEM_ASSIGN_OR_RETURN(const gid_t gid, GroupByName(group_));
     options.permissions.gid = gid;

@@ -40,8 +40,10 @@ class ProgramOptions {
   ProgramOptions& operator=(const ProgramOptions&) = delete;
 
   // Address, permissions and access; reflection is on. Makes the directory of
-  // the default address. Errors: kInvalidArgument (address, mode, rule);
-  // kNotFound (user, group); what mkdir(2) says.
+  // the default address. To be called before the program opens anything, so
+  // that a socket that is not handed in is missed. Errors: kInvalidArgument
+  // (address, mode, rule); kNotFound (user, group, socket);
+  // kFailedPrecondition (several sockets of one name); what mkdir(2) says.
   absl::StatusOr<ServerOptions> ReadServerOptions() const;
 
   // Errors: kInvalidArgument when it is said to be "".

@@ -66,6 +66,8 @@ class RefusalLog {
   void Flush() ABSL_LOCKS_EXCLUDED(mu_);
   bool has_unlogged() const ABSL_LOCKS_EXCLUDED(mu_);
 
+  const std::string& address() const { return address_; }
+
   std::uint64_t count(Refusal reason) const {
     return counts_[static_cast<std::size_t>(reason)].load(
         std::memory_order_relaxed);

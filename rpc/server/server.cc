@@ -2,12 +2,14 @@
 
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/server_posix.h>
+#include <poll.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <limits>
 #include <set>
 #include <string_view>
@@ -288,6 +290,9 @@ class Serving {
   // those in flight have until `deadline`. Blocks until all handlers are done.
   void Stop(absl::Time deadline);
 
+  // FrontDoor's.
+  int over_fd() const { return door_->over_fd(); }
+
  private:
   void AddService(const Served& served, const ServerOptions& options,
                   grpc::ServerBuilder& builder);
@@ -484,6 +489,7 @@ class SocketServer final : public Server {
   ~SocketServer() override { Stop(absl::ZeroDuration()); }
 
   bool Stop(absl::Duration timeout) override ABSL_LOCKS_EXCLUDED(mu_);
+  void WaitUntilOver(const Termination& termination) override;
   const std::string& address() const override { return address_; }
   const std::string& instance_id() const override { return instance_id_; }
 
@@ -523,6 +529,18 @@ bool SocketServer::Stop(absl::Duration timeout) {
   return false;
 }
 
+void SocketServer::WaitUntilOver(const Termination& termination) {
+  pollfd ends[] = {{termination.fd(), POLLIN, 0},
+                   {serving_->over_fd(), POLLIN, 0}};
+  while (::poll(ends, std::size(ends), -1) <= 0) {
+  }
+  if (ends[1].revents == 0) return;
+  spdlog::info(
+      "{}: the connection that was handed in has ended, and nothing is left to "
+      "serve",
+      address_);
+}
+
 }  // namespace
 
 std::string NewInstanceId() {
@@ -552,7 +570,7 @@ absl::Status Server::RunUntilSignal(absl::Duration timeout) {
   TANDEM_ASSIGN_OR_RETURN(const std::unique_ptr<Termination> signal,
                           Termination::Create());
   NotifyReady(absl::StrCat("listening on ", address()));
-  signal->Wait(absl::InfiniteDuration());
+  WaitUntilOver(*signal);
   NotifyStopping();
   if (Stop(timeout)) return absl::OkStatus();
   return absl::DeadlineExceededError(

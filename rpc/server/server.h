@@ -18,6 +18,8 @@
 
 namespace tandem::rpc {
 
+class Termination;
+
 // Random, of 32 hexadecimal digits.
 std::string NewInstanceId();
 
@@ -25,7 +27,7 @@ struct ServerOptions {
   // "unix:/run/kv/kv.sock"; or a socket that is handed in, "fd:3", "systemd:"
   // or "systemd:NAME" (rpc/socket/handed_in_socket.h). Where that is a
   // connection, it is all that is served: once it ends there is nothing left to
-  // do but to stop.
+  // do but to stop (Server::WaitUntilOver).
   std::string address = {};
   // Mode and owner of the socket file. Not for a socket that is handed in.
   SocketPermissions permissions = {};
@@ -136,10 +138,14 @@ class Server {
   // must not be destroyed: end the process (std::_Exit).
   virtual bool Stop(absl::Duration timeout) = 0;
 
-  // Waits for SIGTERM or SIGINT, then stops as Stop() does, and tells the
-  // service manager of both (rpc/server/notify.h). For programs with one server
-  // and nothing else to stop; others use Termination. Errors: those
-  // of Termination::Create(); kDeadlineExceeded where Stop() says false.
+  // Waits for the signal, or, where the address is a connection that was handed
+  // in, until that has ended, which is logged: then it is time to stop.
+  virtual void WaitUntilOver(const Termination& termination) = 0;
+
+  // WaitUntilOver() for SIGTERM or SIGINT, then stops as Stop() does, and tells
+  // the service manager of both (rpc/server/notify.h). For programs with one
+  // server and nothing else to stop; others use Termination. Errors: those of
+  // Termination::Create(); kDeadlineExceeded where Stop() says false.
   absl::Status RunUntilSignal(absl::Duration timeout);
 
   // Where clients connect, such as "unix:/run/kv/kv.sock"; "fd:3" when that is

@@ -145,16 +145,19 @@ std::string ReachableAddress(const std::string& name, int fd) {
   return absl::StrCat("fd:", fd);
 }
 
+absl::Status CheckIsOpen(std::string_view address, int fd) {
+  if (::fcntl(fd, F_GETFD) >= 0) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kNotFound, address,
+                absl::StrCat("descriptor ", fd, " is not open"));
+}
+
 absl::StatusOr<HandedInSocket> Take(std::string_view address, int fd) {
   const auto failed = [&](std::string_view step) {
     const int error = errno;
     return absl::ErrnoToStatus(
         error, absl::StrCat(std::string(address), ": ", std::string(step)));
   };
-  if (::fcntl(fd, F_GETFD) < 0) {
-    return Refuse(absl::StatusCode::kNotFound, address,
-                  absl::StrCat("descriptor ", fd, " is not open"));
-  }
+  TANDEM_RETURN_IF_ERROR(CheckIsOpen(address, fd));
   if (!OptionIs(fd, SO_DOMAIN, AF_UNIX) ||
       !OptionIs(fd, SO_TYPE, SOCK_STREAM)) {
     return Refuse(
@@ -195,11 +198,25 @@ absl::StatusOr<HandedInSocket> Take(std::string_view address, int fd) {
   return socket;
 }
 
-absl::StatusOr<HandedInSocket> TakeFromSystemd(std::string_view address) {
-  TANDEM_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                          PassedBySystemd(address));
-  TANDEM_ASSIGN_OR_RETURN(
-      const int fd, Choose(address, address.substr(kSystemd.size()), names));
+// The descriptor that `address` means.
+absl::StatusOr<int> DescriptorOf(std::string_view address) {
+  if (address.starts_with(kSystemd)) {
+    TANDEM_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                            PassedBySystemd(address));
+    return Choose(address, address.substr(kSystemd.size()), names);
+  }
+  int fd = -1;
+  if (!address.starts_with(kDescriptor) ||
+      !ParseNumber(address.substr(kDescriptor.size()), &fd)) {
+    return Refuse(absl::StatusCode::kInvalidArgument, address,
+                  "a socket that is handed in is written fd:3, systemd: or "
+                  "systemd:NAME");
+  }
+  return fd;
+}
+
+absl::StatusOr<HandedInSocket> TakeFromSystemd(std::string_view address,
+                                               int fd) {
   if (!OptionIs(fd, SO_ACCEPTCONN, 1)) {
     return Refuse(absl::StatusCode::kFailedPrecondition, address,
                   absl::StrCat("descriptor ", fd,
@@ -207,6 +224,8 @@ absl::StatusOr<HandedInSocket> TakeFromSystemd(std::string_view address) {
                                "ListenStream= and no Accept=yes"));
   }
   TANDEM_ASSIGN_OR_RETURN(HandedInSocket socket, Take(address, fd));
+  TANDEM_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                          PassedBySystemd(address));
   for (std::size_t i = 0; i < names.size(); ++i) {
     ::fcntl(kFirst + static_cast<int>(i), F_SETFD, FD_CLOEXEC);
   }
@@ -222,16 +241,15 @@ bool IsHandedIn(std::string_view address) {
   return address.starts_with(kDescriptor) || address.starts_with(kSystemd);
 }
 
+absl::Status CheckHandedInSocket(std::string_view address) {
+  TANDEM_ASSIGN_OR_RETURN(const int fd, DescriptorOf(address));
+  return CheckIsOpen(address, fd);
+}
+
 absl::StatusOr<HandedInSocket> TakeHandedInSocket(std::string_view address) {
-  if (address.starts_with(kSystemd)) return TakeFromSystemd(address);
-  int fd = -1;
-  if (!address.starts_with(kDescriptor) ||
-      !ParseNumber(address.substr(kDescriptor.size()), &fd)) {
-    return Refuse(absl::StatusCode::kInvalidArgument, address,
-                  "a socket that is handed in is written fd:3, systemd: or "
-                  "systemd:NAME");
-  }
-  return Take(address, fd);
+  TANDEM_ASSIGN_OR_RETURN(const int fd, DescriptorOf(address));
+  return address.starts_with(kSystemd) ? TakeFromSystemd(address, fd)
+                                       : Take(address, fd);
 }
 
 }  // namespace tandem::rpc

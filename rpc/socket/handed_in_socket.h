@@ -31,6 +31,12 @@ struct HandedInSocket {
 //                 FileDescriptorName=)
 bool IsHandedIn(std::string_view address);
 
+// Whether there is something at such an address. For programs to ask before
+// they open anything, which would be given the number of what is missing.
+// Errors: kInvalidArgument, kNotFound and kFailedPrecondition (several of that
+// name) as below.
+absl::Status CheckHandedInSocket(std::string_view address);
+
 // Takes over the socket at such an address. A listening one listens anew, so
 // that clients see our credentials rather than those of the giver. A connected
 // one belongs to whoever connected it: of a socketpair(2), to its maker.

@@ -8,6 +8,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <ctime>
 #include <memory>
 #include <string>
@@ -22,6 +24,8 @@
 #include "rpc/socket/unix_listener.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
+#include "spdlog/sinks/ringbuffer_sink.h"
+#include "spdlog/spdlog.h"
 #include "tests/support/child.h"
 #include "tests/support/descriptors.h"
 #include "tests/support/eventually.h"
@@ -31,6 +35,9 @@ namespace {
 
 using test::Eventually;
 using test::OpenDescriptors;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using testing::IsOk;
 
 constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -411,6 +418,24 @@ TEST_F(FrontDoorTest, WhenEvenTheReserveIsTakenItPausesAndGoesOn) {
   const OutOfDescriptors out;
   ConnectSocket(clients[1]);
   EXPECT_TRUE(IsClosed(clients[1])) << "it has a reserve again";
+}
+
+TEST_F(FrontDoorTest, ASocketThatAcceptsNothingAnyMoreIsToldOfOnce) {
+  const auto logger = spdlog::default_logger();
+  const auto lines = std::make_shared<spdlog::sinks::ringbuffer_sink_mt>(100);
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>("test", lines));
+  Open();
+  // As somebody can who has the same socket.
+  ASSERT_EQ(::shutdown(listener_->fd(), SHUT_RDWR), 0);
+  EXPECT_TRUE(Eventually([&] { return !lines->last_formatted().empty(); }));
+  // It tries again meanwhile.
+  absl::SleepFor(absl::Milliseconds(500));
+  EXPECT_THAT(
+      lines->last_formatted(),
+      ElementsAre(AllOf(HasSubstr("door: "), HasSubstr(std::strerror(EINVAL)),
+                        HasSubstr("start the program anew"))));
+  door_.reset();
+  spdlog::set_default_logger(logger);
 }
 
 TEST_F(FrontDoorTest, DescriptorsAreBackToBaseOnceClientsHaveLeft) {

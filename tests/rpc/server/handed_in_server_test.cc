@@ -105,6 +105,24 @@ TEST_F(HandedInServerTest, AConnectionIsServedAloneAndUntilItEnds) {
   EXPECT_TRUE(test::Eventually([&] { return (*transport)->is_over(); }));
 }
 
+TEST_F(HandedInServerTest, OnceItsConnectionHasEndedTheProgramIsToEnd) {
+  for (const bool speaks : {true, false}) {
+    int pair[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    UniqueFd ours(pair[0]);
+    auto server = Start({.address = absl::StrCat("fd:", pair[1])});
+    ASSERT_THAT(server, IsOk());
+    if (speaks) {
+      auto transport =
+          GrpcTransport::Create(std::move(ours), {.peer = "the pair"});
+      ASSERT_THAT(transport, IsOk());
+      EXPECT_THAT(ProbeClient(**transport).Echo({}), IsOk());
+    }
+    ours.Reset();
+    EXPECT_THAT((*server)->RunUntilSignal(absl::Seconds(10)), IsOk());
+  }
+}
+
 TEST_F(HandedInServerTest, TheCallerIsWhoMadeTheConnection) {
   if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
   if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;

@@ -83,5 +83,14 @@ TEST(ProgramTest, AWrongValueNamesTheOptionAndTheValue) {
                AllOf(HasSubstr("--allow-call"), HasSubstr("kv.v1.Store"))));
 }
 
+TEST(ProgramTest, ASocketThatIsNotHandedInIsMissedBeforeAnythingIsOpened) {
+  CLI::App program("test");
+  const ProgramOptions options(program, "app");
+  program.parse(std::vector<std::string>{"fd:987", "--listen"});
+  EXPECT_THAT(
+      options.ReadServerOptions(),
+      StatusIs(StatusCode::kNotFound, HasSubstr("descriptor 987 is not open")));
+}
+
 }  // namespace
 }  // namespace tandem::rpc
