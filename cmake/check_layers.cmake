@@ -7,6 +7,8 @@ cmake_minimum_required(VERSION 3.25)
 
 # What any part of the contract needs is nothing but the contract.
 set(rule_proto "proto/;tendermint/;tandem/")
+# Code on it also uses the small things that have no opinion.
+set(rule_proto/abci "proto/;tendermint/;tandem/;rpc/base/")
 # The framework knows no application word: no ABCI, no node.
 set(rule_rpc "rpc/;tandem/rpc/")
 set(rule_rpc/base "rpc/base/")
@@ -15,8 +17,8 @@ set(rule_rpc/socket "rpc/base/;rpc/socket/")
 set(rule_app "app/;rpc/;proto/;tendermint/;tandem/rpc/")
 set(rule_node "node/;rpc/;proto/;tendermint/;tandem/")
 # The command line talks to the programs as any client does.
-set(rule_node/cli "node/cli/;rpc/;tandem/")
-set(folders proto rpc rpc/base rpc/socket app node node/cli)
+set(rule_node/cli "node/cli/;rpc/;proto/;tandem/")
+set(folders proto proto/abci rpc rpc/base rpc/socket app node node/cli)
 
 # Sets `out` to the rule of `file`.
 function(find_rule out file)
