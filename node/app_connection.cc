@@ -53,8 +53,37 @@ absl::StatusOr<Response> Named(std::string_view call,
 
 }  // namespace
 
-AppConnection::AppConnection(std::unique_ptr<rpc::Session> session)
-    : session_(std::move(session)), client_(*session_) {}
+AppConnection::AppConnection(std::unique_ptr<rpc::Session> session,
+                             abci::CallRecorder* recorder)
+    : session_(std::move(session)),
+      client_(*session_),
+      recorder_(recorder),
+      number_(recorder == nullptr ? 0 : recorder->Connected()) {}
+
+AppConnection::~AppConnection() {
+  if (recorder_ != nullptr) recorder_->Disconnected(number_);
+}
+
+template <typename Request, typename Call>
+auto AppConnection::Made(std::string_view name, const Request& request,
+                         Call call) {
+  const std::uint64_t number =
+      recorder_ == nullptr ? 0 : recorder_->Began(number_, request);
+  auto answer = call();
+  if (recorder_ != nullptr) recorder_->Ended(number, answer);
+  return Judged(name, std::move(answer));
+}
+
+template <typename Request, typename Response>
+AppConnection::Done<Response> AppConnection::Recorded(const Request& request,
+                                                      Done<Response> done) {
+  if (recorder_ == nullptr) return done;
+  return [recorder = recorder_, number = recorder_->Began(number_, request),
+          done = std::move(done)](absl::StatusOr<Response> answer) {
+    recorder->Ended(number, answer);
+    done(std::move(answer));
+  };
+}
 
 // No code of the application's is kept: it could be taken for one of ours.
 template <typename Response>
@@ -78,62 +107,70 @@ absl::StatusOr<ResponseInfo> AppConnection::Info() {
   request.set_block_version(kBlockProtocol);
   request.set_p2p_version(kPeerProtocol);
   request.set_abci_version(kAbciVersion);
-  return Judged("Info", client_.Info(request, {.timeout = kInfoTimeout}));
+  return Made("Info", request,
+              [&] { return client_.Info(request, {.timeout = kInfoTimeout}); });
 }
 
 absl::StatusOr<ResponseInitChain> AppConnection::InitChain(
     const tendermint::abci::RequestInitChain& request) {
   const Waiting waiting(calls_, CallsInFlight::kInitChain);
-  return Judged("InitChain",
-                client_.InitChain(request, {.timeout = kInitChainTimeout}));
+  return Made("InitChain", request, [&] {
+    return client_.InitChain(request, {.timeout = kInitChainTimeout});
+  });
 }
 
 absl::StatusOr<ResponsePrepareProposal> AppConnection::PrepareProposal(
     const tendermint::abci::RequestPrepareProposal& request) {
   const Waiting waiting(calls_, CallsInFlight::kPrepareProposal);
-  return Judged("PrepareProposal", client_.PrepareProposal(
-                                       request, {.timeout = kProposalTimeout}));
+  return Made("PrepareProposal", request, [&] {
+    return client_.PrepareProposal(request, {.timeout = kProposalTimeout});
+  });
 }
 
 absl::StatusOr<ResponseProcessProposal> AppConnection::ProcessProposal(
     const tendermint::abci::RequestProcessProposal& request) {
   const Waiting waiting(calls_, CallsInFlight::kProcessProposal);
-  return Judged("ProcessProposal", client_.ProcessProposal(
-                                       request, {.timeout = kProposalTimeout}));
+  return Made("ProcessProposal", request, [&] {
+    return client_.ProcessProposal(request, {.timeout = kProposalTimeout});
+  });
 }
 
 absl::StatusOr<ResponseFinalizeBlock> AppConnection::FinalizeBlock(
     const tendermint::abci::RequestFinalizeBlock& request) {
   const Waiting waiting(calls_, CallsInFlight::kFinalizeBlock);
-  return Judged("FinalizeBlock",
-                client_.FinalizeBlock(request, {.timeout = kFinalizeTimeout}));
+  return Made("FinalizeBlock", request, [&] {
+    return client_.FinalizeBlock(request, {.timeout = kFinalizeTimeout});
+  });
 }
 
 absl::StatusOr<ResponseCommit> AppConnection::Commit() {
   const Waiting waiting(calls_, CallsInFlight::kCommit);
-  return Judged("Commit", client_.Commit({}, {.timeout = kCommitTimeout}));
+  const tendermint::abci::RequestCommit request;
+  return Made("Commit", request, [&] {
+    return client_.Commit(request, {.timeout = kCommitTimeout});
+  });
 }
 
 void AppConnection::CheckTx(const tendermint::abci::RequestCheckTx& request,
                             Done<ResponseCheckTx> done) {
   calls_.Begin(CallsInFlight::kCheckTx);
-  client_.CheckTx(
-      request, {.timeout = kCheckTxTimeout},
-      [this, done = std::move(done)](absl::StatusOr<ResponseCheckTx> answer) {
-        calls_.End(CallsInFlight::kCheckTx);
-        done(Named("CheckTx", std::move(answer)));
-      });
+  client_.CheckTx(request, {.timeout = kCheckTxTimeout},
+                  [this, done = Recorded(request, std::move(done))](
+                      absl::StatusOr<ResponseCheckTx> answer) {
+                    calls_.End(CallsInFlight::kCheckTx);
+                    done(Named("CheckTx", std::move(answer)));
+                  });
 }
 
 void AppConnection::Query(const tendermint::abci::RequestQuery& request,
                           absl::Duration timeout, Done<ResponseQuery> done) {
   calls_.Begin(CallsInFlight::kQuery);
-  client_.Query(
-      request, {.timeout = std::min(timeout, kQueryTimeout)},
-      [this, done = std::move(done)](absl::StatusOr<ResponseQuery> answer) {
-        calls_.End(CallsInFlight::kQuery);
-        done(Named("Query", std::move(answer)));
-      });
+  client_.Query(request, {.timeout = std::min(timeout, kQueryTimeout)},
+                [this, done = Recorded(request, std::move(done))](
+                    absl::StatusOr<ResponseQuery> answer) {
+                  calls_.End(CallsInFlight::kQuery);
+                  done(Named("Query", std::move(answer)));
+                });
 }
 
 }  // namespace tandem::node

@@ -3,6 +3,7 @@
 #ifndef TANDEM_NODE_APP_CONNECTION_H_
 #define TANDEM_NODE_APP_CONNECTION_H_
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string_view>
@@ -11,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "node/calls_in_flight.h"
+#include "proto/abci/call_recorder.h"
 #include "rpc/client/session.h"
 #include "tendermint/abci/types.pb.h"
 #include "tendermint/abci/types.tandem.h"
@@ -61,7 +63,10 @@ class AppConnection {
   template <typename Response>
   using Done = std::function<void(absl::StatusOr<Response>)>;
 
-  explicit AppConnection(std::unique_ptr<rpc::Session> session);
+  // `recorder`, which may be null and outlives this, is told of each call.
+  explicit AppConnection(std::unique_ptr<rpc::Session> session,
+                         abci::CallRecorder* recorder = nullptr);
+  ~AppConnection();
 
   // What the application said to Hello; kUnimplemented when it is not built on
   // Tandem.
@@ -100,6 +105,14 @@ class AppConnection {
   void Close() { session_->Close(); }
 
  private:
+  // Makes a consensus call, by `call`, and judges its answer.
+  template <typename Request, typename Call>
+  auto Made(std::string_view name, const Request& request, Call call);
+
+  // `done`, after the recorder was told.
+  template <typename Request, typename Response>
+  Done<Response> Recorded(const Request& request, Done<Response> done);
+
   // What a consensus call's `answer` means, when it is an error.
   template <typename Response>
   absl::StatusOr<Response> Judged(std::string_view call,
@@ -108,6 +121,8 @@ class AppConnection {
   const std::unique_ptr<rpc::Session> session_;
   tendermint::abci::ABCIClient client_;
   CallsInFlight calls_;
+  abci::CallRecorder* const recorder_;
+  const std::uint64_t number_;  // of the connection; 0 when nobody records
 };
 
 }  // namespace tandem::node

@@ -18,6 +18,8 @@
 #include "node/node.h"
 #include "node/node_service.h"
 #include "node/subscriptions.h"
+#include "proto/abci/call_recorder.h"
+#include "proto/abci/trace_file.h"
 #include "rpc/base/fail_point.h"
 #include "rpc/base/status_macros.h"
 #include "rpc/base/version.h"
@@ -61,6 +63,7 @@ struct Arguments {
   std::string genesis;
   std::string validator_key;
   bool empty_blocks = false;
+  std::string record;
   MempoolLimits mempool;
 };
 
@@ -104,6 +107,11 @@ void DeclareChain(CLI::App& program, Arguments& arguments) {
       ->type_name("FILE");
   program.add_flag("--empty-blocks", arguments.empty_blocks,
                    "Make a block each second though no transaction waits");
+  program
+      .add_option("--record", arguments.record,
+                  "Append each call of the application, and its answer, to "
+                  "FILE: for `tandem trace`")
+      ->type_name("FILE");
   MempoolLimits& limits = arguments.mempool;
   program
       .add_option("--mempool-transactions", limits.max_transactions,
@@ -134,6 +142,22 @@ absl::StatusOr<std::unique_ptr<rpc::Session>> Explained(
       session.status().message(),
       "; if the application is to run as another user, say --app-uid; if "
       "others may write its directory, --app-allow-shared-directory"));
+}
+
+// What --record asks for; empty without.
+struct Recording {
+  std::unique_ptr<abci::TraceWriter> writer;
+  std::unique_ptr<abci::CallRecorder> recorder;
+};
+
+absl::StatusOr<Recording> StartRecording(const std::string& path) {
+  Recording recording;
+  if (path.empty()) return recording;
+  TANDEM_ASSIGN_OR_RETURN(recording.writer, abci::TraceWriter::Open(path));
+  recording.recorder = std::make_unique<abci::CallRecorder>(
+      ProgramName(), abci::WriteTo(*recording.writer));
+  spdlog::info("Recording the application's calls in {}.", path);
+  return recording;
 }
 
 // Serves until a signal, or until its only connection has ended, or until the
@@ -168,6 +192,8 @@ absl::Status ServeUntilStopped(const Arguments& arguments,
                  app_address, arguments.app_allow_shared_directory);
   }
   TANDEM_ASSIGN_OR_RETURN(const store::ChainState state, store->LoadState());
+  TANDEM_ASSIGN_OR_RETURN(const Recording recording,
+                          StartRecording(arguments.record));
   Subscriptions subscriptions(*store, state.height(),
                               data.genesis().initial_height);
   absl::Status fatal;
@@ -180,6 +206,7 @@ absl::Status ServeUntilStopped(const Arguments& arguments,
                     .app_address = app_address,
                     .mempool = arguments.mempool,
                     .empty_blocks = arguments.empty_blocks,
+                    .recorder = recording.recorder.get(),
                     .on_committed =
                         [&subscriptions](
                             std::shared_ptr<const v1::CommittedBlock> block) {

@@ -125,8 +125,8 @@ void Node::Run() {
       continue;
     }
     has_said_away_ = false;
-    const absl::Status end =
-        Drive(std::make_shared<AppConnection>(*std::move(session)));
+    const absl::Status end = Drive(std::make_shared<AppConnection>(
+        *std::move(session), options_.recorder));
     if (IsFatal(end)) {
       spdlog::critical("The node cannot go on: {}", std::string(end.message()));
       mempool_->Clear(Away(end));

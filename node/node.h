@@ -43,6 +43,8 @@ class Node {
     MempoolLimits mempool;
     // Makes a block each second though nothing waits.
     bool empty_blocks = false;
+    // As in AppConnection.
+    abci::CallRecorder* recorder = nullptr;
     // As in Executor.
     Executor::OnCommitted on_committed;
     // No block will ever be made, and the process should end: the store has

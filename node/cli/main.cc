@@ -15,6 +15,7 @@
 #include "node/cli/query.h"
 #include "node/cli/status.h"
 #include "node/cli/submit.h"
+#include "node/cli/trace.h"
 #include "node/cli/transaction.h"
 #include "node/cli/up.h"
 #include "node/cli/watch.h"
@@ -64,6 +65,7 @@ int Main(int argc, char** argv) {
   commands.push_back(std::make_unique<StatusCommand>(program));
   commands.push_back(std::make_unique<WatchCommand>(program));
   commands.push_back(std::make_unique<DoctorCommand>(program));
+  commands.push_back(std::make_unique<TraceCommand>(program));
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
