@@ -12,7 +12,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "app/abci_service.h"
+#include "app/checked_application.h"
 #include "app/kvstore/kv_store.h"
+#include "proto/abci/trace_file.h"
 #include "rpc/base/status_macros.h"
 #include "rpc/base/version.h"
 #include "rpc/server/notify.h"
@@ -42,7 +44,8 @@ std::string ProgramName() {
   return absl::StrCat("tandem-kvstore ", std::string(rpc::FrameworkVersion()));
 }
 
-absl::Status Run(const rpc::ProgramOptions& program) {
+absl::Status Run(const rpc::ProgramOptions& program,
+                 const std::string& record) {
   TANDEM_ASSIGN_OR_RETURN(rpc::ServerOptions options,
                           program.ReadServerOptions());
   TANDEM_ASSIGN_OR_RETURN(const std::string data, program.ReadDataDirectory());
@@ -50,7 +53,17 @@ absl::Status Run(const rpc::ProgramOptions& program) {
                           rpc::Termination::Create());
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<KvStore> store, KvStore::Open(data));
   TANDEM_ASSIGN_OR_RETURN(const abci::ResponseInfo info, store->Info({}));
-  AbciService service(*store);
+  std::unique_ptr<::tandem::abci::TraceWriter> trace;
+  std::unique_ptr<CheckedApplication> checked;
+  if (!record.empty()) {
+    TANDEM_ASSIGN_OR_RETURN(trace, ::tandem::abci::TraceWriter::Open(record));
+    checked = std::make_unique<CheckedApplication>(
+        *store, ProgramName(),
+        CheckedApplication::Options{.record = trace.get()});
+  }
+  Application& application =
+      checked ? static_cast<Application&>(*checked) : *store;
+  AbciService service(application);
   options.name = ProgramName();
   options.max_message_bytes = kMaxMessage;
   options.services = {Serve(service)};
@@ -74,8 +87,14 @@ int Main(int argc, char** argv) {
   program.set_version_flag("--version", ProgramName());
   program.footer(kFooter);
   const rpc::ProgramOptions options(program, "app");
+  std::string record;
+  program
+      .add_option("--record", record,
+                  "Append each of the node's calls, and its answer, to FILE, "
+                  "for `tandem trace`, and log what is against the contract")
+      ->type_name("FILE");
   return rpc::RunProgram(program, argc, argv,
-                         [&options] { return Run(options); });
+                         [&] { return Run(options, record); });
 }
 
 }  // namespace

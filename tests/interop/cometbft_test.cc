@@ -31,6 +31,7 @@
 #include "tendermint/abci/types.tandem.h"
 #include "tests/interop/go_program.h"
 #include "tests/support/eventually.h"
+#include "tests/support/trace.h"
 
 namespace tandem::test {
 namespace {
@@ -40,6 +41,7 @@ using ::tandem::rpc::testing::IsOk;
 using ::tandem::rpc::testing::IsOkAndHolds;
 using ::tandem::rpc::testing::Process;
 using ::tandem::rpc::testing::ProcessPair;
+using ::testing::IsEmpty;
 
 // What CometBFT answers to one request for a path of its JSON-RPC server, which
 // listens on a unix socket: the result. Null when there is none.
@@ -78,7 +80,8 @@ class CometBftTest : public ::testing::Test {
  protected:
   CometBftTest()
       : app_({.server = {TANDEM_BIN_DIR "/tandem-kvstore", "--listen",
-                         "{socket}", "--data", "{dir}"}}) {}
+                         "{socket}", "--data", "{dir}", "--record",
+                         temp_.File("trace")}}) {}
 
   void SetUp() override {
     const auto program = GoProgram(kPackage, kVersion);
@@ -92,6 +95,10 @@ class CometBftTest : public ::testing::Test {
   }
 
   void TearDown() override {
+    if (!program_.empty()) {
+      app_.Kill();
+      EXPECT_THAT(ViolationsIn(temp_.File("trace")), IsEmpty());
+    }
     if (HasFailure()) {
       const std::string log = rpc::ReadFile(temp_.File("log")).value_or("");
       printf("--- the end of what cometbft wrote:\n%s\n---\n",
