@@ -183,6 +183,7 @@ class Scenario {
         "val=ed25519!", absl::Base64Escape(std::string(32, 'k')), "!3")));
     TANDEM_RETURN_IF_ERROR(AwaitQuiet());
     app_.Kill();
+    pair_.AllowOlderState();
     std::filesystem::remove_all(pair_.app().directory() + "/app");
     TANDEM_RETURN_IF_ERROR(app_.Launch());
     TANDEM_RETURN_IF_ERROR(Commit("c=3"));

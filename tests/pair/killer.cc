@@ -209,6 +209,7 @@ class Killer {
   absl::Status Run();
 
   Ledger& ledger() { return ledger_; }
+  Pair& pair() { return pair_; }
   std::string Summary() const;
   // What the programs said last.
   std::string Logs();
@@ -308,6 +309,7 @@ absl::Status Killer::Do(Act::Kind kind, ProcessPair& half, int& kills) {
       // Only what is replayed soon.
       if (height_ < kMostReplayed) {
         ++losses_of_data_;
+        pair_.AllowOlderState();
         std::filesystem::remove_all(half.directory() + "/app");
       }
       break;
@@ -411,6 +413,9 @@ int Main(int argc, char** argv) {
   Killer killer(arguments);
   const absl::Status run = killer.Run();
   if (!run.ok()) killer.ledger().Complain(std::string(run.message()));
+  for (const std::string& what : killer.pair().Violations()) {
+    killer.ledger().Complain(what);
+  }
   const auto complaints = killer.ledger().complaints();
   for (const std::string& what : complaints) std::printf("%s\n", what.c_str());
   std::printf("%s\n", killer.Summary().c_str());

@@ -1,11 +1,14 @@
 #include "tests/pair/pair.h"
 
+#include <filesystem>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "gtest/gtest.h"
 #include "rpc/base/status_macros.h"
+#include "tests/support/trace.h"
 
 namespace tandem {
 namespace {
@@ -20,7 +23,9 @@ std::vector<std::string> NodeCommand(const std::string& app,
                                       "--listen",
                                       "{socket}",
                                       "--data",
-                                      "{dir}/node"};
+                                      "{dir}/node",
+                                      "--record",
+                                      "{dir}/trace"};
   command.insert(command.end(), more.begin(), more.end());
   return command;
 }
@@ -32,6 +37,18 @@ Pair::Pair(std::vector<std::string> node_arguments)
                        "--data", "{dir}/app"}}),
       node_({.server = NodeCommand(app_.address(), node_arguments)}),
       client_(node_.channel()) {}
+
+Pair::~Pair() {
+  app_.Kill();
+  node_.Kill();
+  for (const std::string& what : Violations()) ADD_FAILURE() << what;
+}
+
+std::vector<std::string> Pair::Violations() {
+  const std::string path = node_.directory() + "/trace";
+  if (!std::filesystem::exists(path)) return {};
+  return ViolationsIn(path, {.allow_older_state = allow_older_state_});
+}
 
 absl::Status Pair::Start() {
   TANDEM_RETURN_IF_ERROR(app_.Start());

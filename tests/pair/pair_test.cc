@@ -175,6 +175,7 @@ TEST(PairTest, AnAppOfAnotherUserIsSaidToBeOne) {
 
 TEST(PairTest, AnAppThatLostItsDataIsGivenTheChainAgain) {
   Pair pair;
+  pair.AllowOlderState();
   ASSERT_THAT(pair.Start(), IsOk());
   ASSERT_THAT(pair.Commit("a=1"), IsOk());
   ASSERT_THAT(pair.Commit("b=2"), IsOk());
@@ -205,6 +206,7 @@ TEST(PairTest, AnAppThatIsAheadEndsANodeWithoutBlocks) {
 TEST(PairTest, AnAppThatIsAheadEndsTheNode) {
   Pair one;
   Pair two;
+  one.AllowOlderState();
   ASSERT_THAT(one.Start(), IsOk());
   ASSERT_THAT(two.Start(), IsOk());
   ASSERT_THAT(one.Commit("a=1"), IsOk());
