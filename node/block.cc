@@ -29,14 +29,6 @@ std::string BytesLeaf(const std::string& value) {
   return Leaf<google::protobuf::BytesValue>(value);
 }
 
-std::string CommitHash(const v1::Commit& commit) {
-  std::vector<std::string> leaves;
-  for (const v1::Vote& vote : commit.votes()) {
-    leaves.push_back(vote.SerializeAsString());
-  }
-  return MerkleRoot(leaves);
-}
-
 // Fills what the requests about a block have in common.
 template <typename Request>
 void FillProposal(const v1::Block& block, Request& request) {
@@ -93,6 +85,14 @@ std::string HashOf(const v1::Header& header) {
                                 BytesLeaf(header.app_hash()),
                                 BytesLeaf(header.last_results_hash()),
                                 BytesLeaf(header.proposer_address())};
+  return MerkleRoot(leaves);
+}
+
+std::string HashOf(const v1::Commit& commit) {
+  std::vector<std::string> leaves;
+  for (const v1::Vote& vote : commit.votes()) {
+    leaves.push_back(vote.SerializeAsString());
+  }
   return MerkleRoot(leaves);
 }
 
@@ -158,7 +158,7 @@ v1::Block MakeBlock(const ChainState& state, const ValidatorKey& key,
   header.set_height(NextHeight(state));
   *header.mutable_time() = time;
   header.set_last_block_hash(state.block_hash());
-  header.set_last_commit_hash(CommitHash(block.last_commit()));
+  header.set_last_commit_hash(HashOf(block.last_commit()));
   header.set_transactions_root(TransactionsRoot(block.txs()));
   header.set_validators_hash(HashOf(state.validators()));
   header.set_next_validators_hash(HashOf(state.next_validators()));

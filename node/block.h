@@ -23,6 +23,7 @@ using Transactions = google::protobuf::RepeatedPtrField<std::string>;
 
 std::string HashOf(const v1::Header& header);
 std::string TransactionsRoot(const Transactions& txs);
+std::string HashOf(const v1::Commit& commit);
 std::string ResultsHash(
     const google::protobuf::RepeatedPtrField<tendermint::abci::ExecTxResult>&
         results);

@@ -35,7 +35,15 @@ class BlockStore {
   static absl::StatusOr<std::unique_ptr<BlockStore>> Open(
       const std::string& directory);
 
+  // Opens the store that is there, for reading alone: no file is changed. What
+  // a process that has it open writes meanwhile is not seen.
+  static absl::StatusOr<std::unique_ptr<BlockStore>> OpenToRead(
+      const std::string& directory);
+
   ~BlockStore();
+
+  // Reads all files and compares them with their checksums.
+  absl::Status CheckFiles() const;
 
   // The state that was saved last; without chain id when none was.
   absl::StatusOr<store::ChainState> LoadState() const;

@@ -1,5 +1,7 @@
 #include "node/chain_directory.h"
 
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -15,6 +17,7 @@ namespace {
 constexpr int kStoreVersion = 2;
 constexpr char kGenesisFile[] = "genesis.json";
 constexpr char kKeyFile[] = "priv_validator_key.json";
+constexpr char kBlocks[] = "blocks";
 // In the marker.
 constexpr char kChainId[] = "chain_id";
 constexpr char kGenesisHash[] = "genesis_hash";
@@ -58,8 +61,13 @@ absl::StatusOr<Genesis> ReadChain(const rpc::DataDirectory& directory) {
   const std::string own = directory.File(kGenesisFile);
   TANDEM_ASSIGN_OR_RETURN(const std::string text, rpc::ReadFile(own));
   TANDEM_ASSIGN_OR_RETURN(Genesis genesis, ParseFile(own, text));
-  if (HashOf(genesis) == directory.Fact(kGenesisHash)) return genesis;
-  return directory.Refusal(absl::StrCat("has a changed ", kGenesisFile));
+  if (HashOf(genesis) != directory.Fact(kGenesisHash)) {
+    return directory.Refusal(absl::StrCat("has a changed ", kGenesisFile));
+  }
+  if (genesis.chain_id != directory.Fact(kChainId)) {
+    return directory.Refusal("has a changed tandem-node.json");
+  }
+  return genesis;
 }
 
 // A directory that is marked is of the chain that the operator named.
@@ -81,6 +89,8 @@ ChainDirectory::ChainDirectory(rpc::DataDirectory directory, Genesis genesis,
     : directory_(std::move(directory)),
       genesis_(std::move(genesis)),
       key_(std::move(key)) {}
+
+std::string ChainDirectory::blocks() const { return directory_.File(kBlocks); }
 
 absl::StatusOr<ChainDirectory> ChainDirectory::Open(const Options& options) {
   TANDEM_ASSIGN_OR_RETURN(
@@ -107,6 +117,26 @@ absl::StatusOr<ChainDirectory> ChainDirectory::Open(const Options& options) {
   }
   return ChainDirectory(std::move(directory), std::move(genesis),
                         std::move(key));
+}
+
+absl::StatusOr<ChainDirectory::Reading> ChainDirectory::OpenToRead(
+    const std::string& path) {
+  TANDEM_ASSIGN_OR_RETURN(
+      rpc::DataDirectory directory,
+      rpc::DataDirectory::OpenToRead({.path = path,
+                                      .program = "tandem-node",
+                                      .store_version = kStoreVersion}));
+  absl::StatusOr<Genesis> genesis = ReadChain(directory);
+  absl::Status key = ValidatorKey::Load(directory.File(kKeyFile)).status();
+  if (absl::IsNotFound(key)) key = absl::OkStatus();
+  std::string blocks = directory.File(kBlocks);
+  std::error_code error;
+  const bool has_blocks = std::filesystem::exists(blocks, error);
+  return Reading{.directory = std::move(directory),
+                 .genesis = std::move(genesis),
+                 .key = std::move(key),
+                 .blocks = std::move(blocks),
+                 .has_blocks = has_blocks};
 }
 
 }  // namespace tandem::node

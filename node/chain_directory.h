@@ -37,10 +37,25 @@ class ChainDirectory {
   // the files in it.
   static absl::StatusOr<ChainDirectory> Open(const Options& options);
 
+  // What is in a directory that is only looked at, by
+  // DataDirectory::OpenToRead.
+  struct Reading {
+    rpc::DataDirectory directory;  // keeps the lock
+    absl::StatusOr<Genesis> genesis;
+    // That of the directory; nothing where the node's is elsewhere.
+    absl::Status key;
+    std::string blocks;
+    // False when no node has come so far.
+    bool has_blocks = false;
+  };
+  // Errors: those of rpc::DataDirectory. What is wrong with a file is in its
+  // place.
+  static absl::StatusOr<Reading> OpenToRead(const std::string& path);
+
   const Genesis& genesis() const { return genesis_; }
   const ValidatorKey& key() const { return key_; }
   // Where the block store is.
-  std::string blocks() const { return directory_.File("blocks"); }
+  std::string blocks() const;
 
  private:
   ChainDirectory(rpc::DataDirectory directory, Genesis genesis,

@@ -73,7 +73,7 @@ absl::Status CheckApp(const Heights& at) {
 
 // The app hash that the chain has after `height`.
 absl::StatusOr<std::string> AppHashAfter(std::int64_t height, const Heights& at,
-                                         BlockStore& store,
+                                         const BlockStore& store,
                                          const ChainState& state) {
   if (height == at.state) return state.app_hash();
   if (height == at.store) {
@@ -85,7 +85,7 @@ absl::StatusOr<std::string> AppHashAfter(std::int64_t height, const Heights& at,
 }
 
 absl::Status CheckAppHash(const ResponseInfo& info, const Heights& at,
-                          BlockStore& store, const ChainState& state) {
+                          const BlockStore& store, const ChainState& state) {
   absl::StatusOr<std::string> expected = AppHashAfter(at.app, at, store, state);
   if (absl::IsNotFound(expected.status())) {
     return absl::FailedPreconditionError(absl::StrCat(
@@ -103,22 +103,32 @@ absl::Status CheckAppHash(const ResponseInfo& info, const Heights& at,
       ": check that both data directories belong together"));
 }
 
-absl::Status RecoverFrom(const ResponseInfo& info, AppConnection& app,
-                         BlockStore& store, Executor& executor) {
+// The heights, when node and application belong together.
+absl::StatusOr<Heights> Compare(const ResponseInfo& info,
+                                const BlockStore& store,
+                                const ChainState& state) {
   TANDEM_ASSIGN_OR_RETURN(const std::int64_t last, store.LastHeight());
   const Heights at{.app = info.last_block_height(),
                    .store = last,
-                   .state = executor.state().height(),
-                   .base = executor.state().base_height(),
-                   .initial = executor.state().initial_height()};
+                   .state = state.height(),
+                   .base = state.base_height(),
+                   .initial = state.initial_height()};
   TANDEM_RETURN_IF_ERROR(CheckStore(at));
   TANDEM_RETURN_IF_ERROR(CheckApp(at));
+  if (at.app > 0) {
+    TANDEM_RETURN_IF_ERROR(CheckAppHash(info, at, store, state));
+  }
+  return at;
+}
+
+absl::Status RecoverFrom(const ResponseInfo& info, AppConnection& app,
+                         BlockStore& store, Executor& executor) {
+  TANDEM_ASSIGN_OR_RETURN(const Heights at,
+                          Compare(info, store, executor.state()));
   if (at.app == 0) {
     spdlog::info("The application is empty: starting the chain {} in it.",
                  executor.state().chain_id());
     TANDEM_RETURN_IF_ERROR(executor.InitChain(app, info.app_version()));
-  } else {
-    TANDEM_RETURN_IF_ERROR(CheckAppHash(info, at, store, executor.state()));
   }
   if (at.app < at.state) {
     spdlog::info("The application is at height {}: replaying blocks up to {}.",
@@ -153,6 +163,11 @@ absl::Status Recover(AppConnection& app, const ResponseInfo& info,
   spdlog::info("The application moved from height {} to {}: comparing again.",
                info.last_block_height(), now.last_block_height());
   return RecoverFrom(now, app, store, executor);
+}
+
+absl::Status CheckAgreement(const ResponseInfo& info, const BlockStore& store,
+                            const ChainState& state) {
+  return Compare(info, store, state).status();
 }
 
 }  // namespace tandem::node

@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "node/app_connection.h"
+#include "node/block.h"
 #include "node/block_store.h"
 #include "node/executor.h"
 #include "tendermint/abci/types.pb.h"
@@ -41,6 +42,11 @@ namespace tandem::node {
 absl::Status Recover(AppConnection& app,
                      const tendermint::abci::ResponseInfo& info,
                      BlockStore& store, Executor& executor);
+
+// Whether an application that says `info` belongs to this store, whose state is
+// `state`: what Recover() looks at before it calls anything. Errors: as there.
+absl::Status CheckAgreement(const tendermint::abci::ResponseInfo& info,
+                            const BlockStore& store, const ChainState& state);
 
 }  // namespace tandem::node
 

@@ -1,6 +1,8 @@
 #include "app/kvstore/kv_store.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,6 +19,7 @@ constexpr std::uint64_t kAppVersion = 1;
 
 // Of what the data directory holds.
 constexpr int kStoreVersion = 1;
+constexpr char kDatabase[] = "state";
 
 // The number of transactions as a zigzag varint, padded with zeros to 8 bytes.
 std::string AppHash(const kvstore::State& state) {
@@ -68,7 +71,7 @@ absl::StatusOr<std::unique_ptr<KvStore>> KvStore::Open(
                                 .store_version = kStoreVersion}));
   if (!directory.is_marked()) TANDEM_RETURN_IF_ERROR(directory.Mark());
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<StateStore> store,
-                          StateStore::Open(directory.File("state")));
+                          StateStore::Open(directory.File(kDatabase)));
   rpc::FailPoint("kvstore/store-opened");
   TANDEM_ASSIGN_OR_RETURN(kvstore::State state, store->ReadState());
   TANDEM_ASSIGN_OR_RETURN(ValidatorSet validators,
@@ -76,6 +79,26 @@ absl::StatusOr<std::unique_ptr<KvStore>> KvStore::Open(
   return std::unique_ptr<KvStore>(
       new KvStore(std::move(directory), std::move(store), std::move(state),
                   std::move(validators)));
+}
+
+absl::StatusOr<KvStore::Summary> KvStore::Check(const std::string& path) {
+  TANDEM_ASSIGN_OR_RETURN(
+      const rpc::DataDirectory directory,
+      rpc::DataDirectory::OpenToRead({.path = path,
+                                      .program = "tandem-kvstore",
+                                      .store_version = kStoreVersion}));
+  const std::string database = directory.File(kDatabase);
+  std::error_code error;
+  // The program ended before it made one.
+  if (!std::filesystem::exists(database, error)) return Summary{};
+  TANDEM_ASSIGN_OR_RETURN(const std::unique_ptr<StateStore> store,
+                          StateStore::OpenToRead(database));
+  TANDEM_ASSIGN_OR_RETURN(const std::int64_t keys, store->CheckAll());
+  TANDEM_ASSIGN_OR_RETURN(const kvstore::State state, store->ReadState());
+  return Summary{.height = state.height(),
+                 .app_hash = AppHash(state),
+                 .transactions = state.size(),
+                 .keys = keys};
 }
 
 absl::StatusOr<abci::ResponseInitChain> KvStore::InitChain(

@@ -38,6 +38,17 @@ class KvStore final : public Application {
   static absl::StatusOr<std::unique_ptr<KvStore>> Open(
       const std::string& directory);
 
+  // What is in a directory.
+  struct Summary {
+    std::int64_t height = 0;
+    std::string app_hash;
+    std::int64_t transactions = 0;  // in all blocks
+    std::int64_t keys = 0;
+  };
+  // Reads all of a store that no program uses, and changes nothing. Errors:
+  // those of rpc::DataDirectory::OpenToRead and StateStore.
+  static absl::StatusOr<Summary> Check(const std::string& directory);
+
   absl::StatusOr<abci::ResponseInitChain> InitChain(
       const abci::RequestInitChain& request) override;
 

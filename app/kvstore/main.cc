@@ -2,13 +2,16 @@
 
 #include <CLI/CLI.hpp>
 #include <cstddef>
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "app/abci_service.h"
@@ -80,6 +83,28 @@ absl::Status Run(const rpc::ProgramOptions& program,
   return absl::OkStatus();
 }
 
+// One line on standard output: text, or an object.
+void Print(const KvStore::Summary& found, bool is_json) {
+  const std::string hash = absl::BytesToHexString(found.app_hash);
+  const std::string line =
+      is_json ? nlohmann::ordered_json({{"height", found.height},
+                                        {"app_hash", hash},
+                                        {"transactions", found.transactions},
+                                        {"keys", found.keys}})
+                    .dump()
+              : absl::StrCat("fine: height ", found.height, ", app hash ", hash,
+                             ", ", found.transactions, " transactions, ",
+                             found.keys, " keys");
+  std::printf("%s\n", line.c_str());
+}
+
+absl::Status Check(const rpc::ProgramOptions& program, bool is_json) {
+  TANDEM_ASSIGN_OR_RETURN(const std::string data, program.ReadDataDirectory());
+  TANDEM_ASSIGN_OR_RETURN(const KvStore::Summary found, KvStore::Check(data));
+  Print(found, is_json);
+  return absl::OkStatus();
+}
+
 int Main(int argc, char** argv) {
   CLI::App program(
       "Serves a durable key-value store to a node (ABCI over gRPC).",
@@ -93,8 +118,16 @@ int Main(int argc, char** argv) {
                   "Append each of the node's calls, and its answer, to FILE, "
                   "for `tandem trace`, and log what is against the contract")
       ->type_name("FILE");
-  return rpc::RunProgram(program, argc, argv,
-                         [&] { return Run(options, record); });
+  bool is_check = false;
+  bool is_json = false;
+  CLI::Option* const check = program.add_flag(
+      "--check", is_check,
+      "Read all of the data and say what it is, instead of serving; nothing is "
+      "changed");
+  program.add_flag("--json", is_json, "Say it as an object")->needs(check);
+  return rpc::RunProgram(program, argc, argv, [&] {
+    return is_check ? Check(options, is_json) : Run(options, record);
+  });
 }
 
 }  // namespace

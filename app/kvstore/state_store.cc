@@ -1,5 +1,6 @@
 #include "app/kvstore/state_store.h"
 
+#include <cstdarg>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -7,6 +8,7 @@
 #include "google/protobuf/util/delimited_message_util.h"
 #include "rocksdb/cache.h"
 #include "rocksdb/db.h"
+#include "rocksdb/env.h"
 #include "rocksdb/table.h"
 #include "rocksdb/write_batch.h"
 #include "rpc/base/status_macros.h"
@@ -26,19 +28,27 @@ std::string KeyOf(char prefix, std::string_view key) {
   return result;
 }
 
+// RocksDB's own log would be a file beside the data. Who only reads leaves
+// none, and where the disk fails, its writer ends the program before we say
+// why.
+class NoLog : public rocksdb::Logger {
+ public:
+  using rocksdb::Logger::Logv;
+  void Logv(const char* format, va_list arguments) override {}
+};
+
 // Small buffers and caches, a tenth of what RocksDB takes by default: 60 MB
 // hold the process with a million keys.
 rocksdb::Options TunedOptions() {
   rocksdb::Options options;
   options.create_if_missing = true;
+  options.info_log = std::make_shared<NoLog>();
   // After a crash the last, unacknowledged write may be torn; nothing else.
   options.wal_recovery_mode =
       rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
   options.write_buffer_size = 4 << 20;
   options.max_write_buffer_number = 2;
   options.max_open_files = 64;
-  options.keep_log_file_num = 2;
-  options.max_log_file_size = 1 << 20;
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
   rocksdb::BlockBasedTableOptions table;
@@ -48,12 +58,22 @@ rocksdb::Options TunedOptions() {
   return options;
 }
 
+// With what the operator can do.
 absl::Status Failed(std::string_view what, const rocksdb::Status& why) {
   const std::string message =
       absl::StrCat("cannot ", std::string(what), ": ", why.ToString());
-  if (why.IsNoSpace()) return absl::ResourceExhaustedError(message);
-  if (why.IsCorruption()) return absl::DataLossError(message);
-  return absl::InternalError(message);
+  if (why.IsNoSpace()) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        message, "; make room on the disk, then restart the program"));
+  }
+  if (why.IsCorruption()) {
+    return absl::DataLossError(absl::StrCat(
+        message,
+        "; move the data directory away and restart the program: a node that "
+        "has all blocks gives it the chain again; else restore a backup"));
+  }
+  return absl::InternalError(
+      absl::StrCat(message, "; mend the disk, then restart the program"));
 }
 
 absl::Status Unreadable(std::string_view what) {
@@ -126,6 +146,43 @@ absl::StatusOr<std::unique_ptr<StateStore>> StateStore::Open(
       new StateStore(std::unique_ptr<rocksdb::DB>(db)));
 }
 
+absl::StatusOr<std::unique_ptr<StateStore>> StateStore::OpenToRead(
+    const std::string& path) {
+  rocksdb::Options options = TunedOptions();
+  options.create_if_missing = false;
+  rocksdb::DB* db = nullptr;
+  const rocksdb::Status opened =
+      rocksdb::DB::OpenForReadOnly(options, path, &db);
+  if (!opened.ok()) {
+    return Failed(absl::StrCat("open the database ", path), opened);
+  }
+  return std::unique_ptr<StateStore>(
+      new StateStore(std::unique_ptr<rocksdb::DB>(db)));
+}
+
+absl::StatusOr<std::int64_t> StateStore::CheckAll() const {
+  if (const rocksdb::Status files = db_->VerifyChecksum(); !files.ok()) {
+    return Failed("read the database", files);
+  }
+  TANDEM_ASSIGN_OR_RETURN(const kvstore::State state, ReadState());
+  TANDEM_RETURN_IF_ERROR(ReadValidators(state).status());
+  std::int64_t keys = 0;
+  const std::unique_ptr<rocksdb::Iterator> entry(
+      db_->NewIterator(rocksdb::ReadOptions()));
+  for (entry->SeekToFirst(); entry->Valid(); entry->Next()) {
+    if (entry->key().starts_with({&kValuePrefix, 1})) {
+      ++keys;
+    } else if (entry->key() != kStateKey &&
+               !entry->key().starts_with({&kValidatorPrefix, 1})) {
+      return Unreadable("a record");
+    }
+  }
+  if (!entry->status().ok()) {
+    return Failed("read the database", entry->status());
+  }
+  return keys;
+}
+
 absl::StatusOr<kvstore::State> StateStore::ReadState() const {
   return ReadStateAt(*db_, rocksdb::ReadOptions());
 }
@@ -195,7 +252,7 @@ absl::Status StateStore::Write(const Changes& changes) {
   durably.sync = true;
   const rocksdb::Status written = db_->Write(durably, &batch);
   if (!written.ok()) {
-    last_write_ = Failed("write to the database; restart the program", written);
+    last_write_ = Failed("write to the database", written);
   }
   return last_write_;
 }

@@ -3,6 +3,7 @@
 #ifndef TANDEM_APP_KVSTORE_STATE_STORE_H_
 #define TANDEM_APP_KVSTORE_STATE_STORE_H_
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -38,7 +39,14 @@ class StateStore {
   // Opens the database in the directory `path`, or makes it.
   static absl::StatusOr<std::unique_ptr<StateStore>> Open(
       const std::string& path);
+  // Opens the database that is there, for reading alone: no file is changed.
+  static absl::StatusOr<std::unique_ptr<StateStore>> OpenToRead(
+      const std::string& path);
   ~StateStore();
+
+  // Reads all files and all records, and compares them with their checksums.
+  // Returns the number of keys that have a value.
+  absl::StatusOr<std::int64_t> CheckAll() const;
 
   absl::StatusOr<kvstore::State> ReadState() const;
 

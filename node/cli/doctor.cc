@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -13,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
+#include "node/cli/data_check.h"
 #include "node/cli/json.h"
 #include "node/cli/node_option.h"
 #include "node/cli/pair_directory.h"
@@ -31,11 +33,15 @@ constexpr absl::Duration kTimeout = absl::Seconds(2);
 
 constexpr char kMore[] =
     "Looks at directories, lock, owner, mode, and at who listens, and changes\n"
-    "nothing. The exit status is 1 when there is a problem.\n\n"
+    "nothing. With --data, looks instead at what a pair keeps, which must not\n"
+    "run: checksums, hashes, the chain of blocks, the index of transactions,\n"
+    "and whether application and node belong together. The exit status is 1\n"
+    "when there is a problem.\n\n"
     "Example:\n"
     "  tandem doctor\n"
     "  tandem doctor unix:/run/tandem/app.sock\n"
-    "  tandem doctor --json /run/tandem";
+    "  tandem doctor --json /run/tandem\n"
+    "  tandem doctor --data ./tandem-data";
 
 // The addresses that `target` means: one, or those of a directory.
 absl::StatusOr<std::vector<std::string>> AddressesOf(
@@ -113,6 +119,12 @@ const char* KindName(Finding::Kind kind) {
   return "";
 }
 
+bool HasProblem(const std::vector<Finding>& findings) {
+  return std::ranges::any_of(findings, [](const Finding& finding) {
+    return finding.kind == Finding::Kind::kProblem;
+  });
+}
+
 // On one line, and of nothing that a terminal obeys: in a shared directory
 // others choose the names of files, and of the processes that hold them.
 std::string Printable(std::string_view text) {
@@ -156,26 +168,47 @@ DoctorCommand::DoctorCommand(CLI::App& program)
     : Command(program.add_subcommand(
           "doctor", "Say what is wrong with a socket, and how to mend it")) {
   app().footer(kMore);
+  CLI::Option* const target =
+      app()
+          .add_option(
+              "TARGET", target_,
+              "A socket, or a directory that servers listen in, such as "
+              "that of `tandem up`; TANDEM_DATA is another default")
+          ->capture_default_str()
+          ->type_name("ADDR|DIR");
   app()
-      .add_option("TARGET", target_,
-                  "A socket, or a directory that servers listen in, such as "
-                  "that of `tandem up`; TANDEM_DATA is another default")
-      ->capture_default_str()
-      ->type_name("ADDR|DIR");
+      .add_option("--data", data_,
+                  "Examine the data of a pair that does not run: the directory "
+                  "of `tandem up`, with app/ and node/")
+      ->type_name("DIR")
+      ->excludes(target);
   AddSharedDirectoryOption(app(), allow_shared_directory_);
-  app().add_flag("--json", is_json_, "Print an object per socket");
+  app().add_flag("--json", is_json_,
+                 "Print an object per socket, or directory");
+}
+
+absl::StatusOr<int> DoctorCommand::ExamineData(Output& output) const {
+  TANDEM_ASSIGN_OR_RETURN(const std::vector<DataReport> reports,
+                          CheckData(data_));
+  bool has_problem = false;
+  for (const DataReport& report : reports) {
+    has_problem |= HasProblem(report.findings);
+    TANDEM_RETURN_IF_ERROR(
+        is_json_ ? output.Line(OneLine(report.json))
+                 : output.Bytes(ToText(report.directory, report.findings)));
+  }
+  return has_problem ? 1 : 0;
 }
 
 absl::StatusOr<int> DoctorCommand::Run(Output& output) {
+  if (!data_.empty()) return ExamineData(output);
   TANDEM_ASSIGN_OR_RETURN(const std::vector<std::string> addresses,
                           AddressesOf(target_));
   bool has_problem = false;
   for (const std::string& address : addresses) {
     const std::vector<Finding> findings =
         Examine(address, allow_shared_directory_);
-    for (const Finding& finding : findings) {
-      has_problem |= finding.kind == Finding::Kind::kProblem;
-    }
+    has_problem |= HasProblem(findings);
     TANDEM_RETURN_IF_ERROR(is_json_
                                ? output.Line(OneLine(ToJson(address, findings)))
                                : output.Bytes(ToText(address, findings)));

@@ -1,4 +1,5 @@
-// `tandem doctor`: what is wrong with a socket, and how to mend it.
+// `tandem doctor`: what is wrong with a socket, or with data, and how to mend
+// it.
 
 #ifndef TANDEM_NODE_CLI_DOCTOR_H_
 #define TANDEM_NODE_CLI_DOCTOR_H_
@@ -13,7 +14,8 @@
 namespace tandem::node {
 
 // Examines one socket, or all that servers use in a directory, and says hello
-// to those that live. Exit status 1 when there is a problem.
+// to those that live; or what a pair that does not run keeps. Exit status 1
+// when there is a problem.
 class DoctorCommand final : public Command {
  public:
   explicit DoctorCommand(CLI::App& program);
@@ -21,6 +23,9 @@ class DoctorCommand final : public Command {
   absl::StatusOr<int> Run(Output& output) override;
 
  private:
+  absl::StatusOr<int> ExamineData(Output& output) const;
+
+  std::string data_;
   std::string target_ = rpc::DefaultPairPath();
   std::string allow_shared_directory_;
   bool is_json_ = false;

@@ -36,7 +36,8 @@ absl::StatusOr<DataDirectory> DataDirectory::Open(Options options) {
   DataDirectory directory(std::move(options));
   TANDEM_RETURN_IF_ERROR(directory.Make());
   FailPoint("data-directory/made");
-  TANDEM_RETURN_IF_ERROR(directory.Lock());
+  TANDEM_RETURN_IF_ERROR(directory.CheckWritable());
+  TANDEM_RETURN_IF_ERROR(directory.Lock(LOCK_EX));
   const absl::Status read = directory.ReadMarker();
   if (absl::IsNotFound(read)) {
     TANDEM_RETURN_IF_ERROR(directory.CheckUnmarked());
@@ -44,6 +45,20 @@ absl::StatusOr<DataDirectory> DataDirectory::Open(Options options) {
     return read;
   }
   directory.is_marked_ = read.ok();
+  return directory;
+}
+
+absl::StatusOr<DataDirectory> DataDirectory::OpenToRead(Options options) {
+  DataDirectory directory(std::move(options));
+  TANDEM_RETURN_IF_ERROR(directory.Lock(LOCK_SH));
+  const absl::Status read = directory.ReadMarker();
+  if (absl::IsNotFound(read)) {
+    return directory.Refusal(absl::StrCat("has no ", directory.marker(),
+                                          ": it is not a ",
+                                          directory.options_.program, "'s"));
+  }
+  TANDEM_RETURN_IF_ERROR(read);
+  directory.is_marked_ = true;
   return directory;
 }
 
@@ -82,18 +97,23 @@ absl::Status DataDirectory::Make() const {
   return MakeDirectory(options_.path);
 }
 
-absl::Status DataDirectory::Lock() {
+absl::Status DataDirectory::CheckWritable() const {
+  const char* const path = options_.path.c_str();
+  if (::faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) == 0) {
+    return absl::OkStatus();
+  }
+  return absl::ErrnoToStatus(
+      errno, absl::StrCat("cannot write to the data directory ", path));
+}
+
+absl::Status DataDirectory::Lock(int kind) {
   const char* const path = options_.path.c_str();
   lock_ = UniqueFd(::open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!lock_.is_valid()) {
     return absl::ErrnoToStatus(
         errno, absl::StrCat("cannot open the data directory ", path));
   }
-  if (::faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) != 0) {
-    return absl::ErrnoToStatus(
-        errno, absl::StrCat("cannot write to the data directory ", path));
-  }
-  if (::flock(lock_.get(), LOCK_EX | LOCK_NB) == 0) return absl::OkStatus();
+  if (::flock(lock_.get(), kind | LOCK_NB) == 0) return absl::OkStatus();
   if (errno != EWOULDBLOCK) {
     return absl::ErrnoToStatus(
         errno, absl::StrCat("cannot lock the data directory ", path));

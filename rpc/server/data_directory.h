@@ -51,6 +51,12 @@ class DataDirectory {
   //   others               of the system, with the path
   static absl::StatusOr<DataDirectory> Open(Options options);
 
+  // Opens a directory that is there and marked, to look at it. Makes and writes
+  // nothing; shares the lock with others who look, and keeps the program from
+  // starting in it meanwhile. Errors: as Open(), and kNotFound when it is not
+  // there.
+  static absl::StatusOr<DataDirectory> OpenToRead(Options options);
+
   bool is_marked() const { return is_marked_; }
 
   // What the marker says; empty when it does not.
@@ -71,7 +77,9 @@ class DataDirectory {
 
   std::string marker() const { return options_.program + ".json"; }
   absl::Status Make() const;
-  absl::Status Lock();
+  // `kind` is LOCK_EX or LOCK_SH, of flock(2).
+  absl::Status Lock(int kind);
+  absl::Status CheckWritable() const;
   absl::Status ReadMarker();
   // Without a marker: only what the program may find there is there.
   absl::Status CheckUnmarked() const;
