@@ -519,13 +519,15 @@ void ContractChecker::OnInitChain(const RequestInitChain& request,
   has_begun_ = true;
   initial_ = std::max<std::int64_t>(request.initial_height(), 1);
   if (!committed_) committed_ = 0;
-  proposals_.clear();
   RequestInitChain identity;
   identity.set_chain_id(request.chain_id());
   *identity.mutable_time() = request.time();
   identity.set_initial_height(request.initial_height());
   const std::string chain = identity.SerializeAsString();
-  if (chain != chain_) blocks_.clear();
+  if (chain != chain_) {
+    blocks_.clear();
+    proposals_.clear();
+  }
   chain_ = chain;
 
   validators_.emplace();

@@ -406,6 +406,20 @@ TEST_F(ContractCheckerTest, ABlockHasWhatPrepareProposalAnswered) {
   EXPECT_THAT(Broken(), ElementsAre("N8"));
 }
 
+// The first block has the time of the genesis, whenever it is made.
+TEST_F(ContractCheckerTest, AnOlderProposalMayBeDecidedAfterARestart) {
+  StartChain();
+  ResponsePrepareProposal prepared;
+  prepared.add_txs("a=1");
+  Call(PrepareOf(1), prepared);
+  StartChain();
+  prepared.set_txs(0, "b=1");
+  Call(PrepareOf(1), prepared);
+  Call(ProcessOf(1, {"a=1"}), Verdict(ResponseProcessProposal::ACCEPT));
+  MakeBlock(1, {"a=1"});
+  EXPECT_THAT(Broken(), IsEmpty()) << said_;
+}
+
 TEST_F(ContractCheckerTest, AnothersBlockMayHaveAnything) {
   StartChain();
   Call(PrepareOf(1), ResponsePrepareProposal());
