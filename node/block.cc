@@ -8,6 +8,7 @@
 #include "node/consensus_params.h"
 #include "node/merkle.h"
 #include "node/validator_set.h"
+#include "rpc/base/sha256.h"
 
 namespace tandem::node {
 namespace {
@@ -99,7 +100,7 @@ std::string HashOf(const v1::Commit& commit) {
 std::string TransactionsRoot(const Transactions& txs) {
   std::vector<std::string> leaves;
   leaves.reserve(txs.size());
-  for (const std::string& tx : txs) leaves.push_back(Sha256(tx));
+  for (const std::string& tx : txs) leaves.push_back(rpc::Sha256(tx));
   return MerkleRoot(leaves);
 }
 
@@ -206,7 +207,7 @@ v1::CommittedBlock MakeCommitted(
   for (int i = 0; i < response.tx_results_size(); ++i) {
     v1::TxResult& result = *committed.add_results();
     MoveResult(*response.mutable_tx_results(i), result);
-    result.set_hash(Sha256(block.txs(i)));
+    result.set_hash(rpc::Sha256(block.txs(i)));
     result.set_height(block.header().height());
     result.set_index(i);
   }

@@ -9,12 +9,12 @@
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/message_lite.h"
 #include "node/block.h"
-#include "node/merkle.h"
 #include "rocksdb/cache.h"
 #include "rocksdb/db.h"
 #include "rocksdb/env.h"
 #include "rocksdb/table.h"
 #include "rocksdb/write_batch.h"
+#include "rpc/base/sha256.h"
 #include "rpc/base/status_macros.h"
 
 namespace tandem::node {
@@ -291,7 +291,7 @@ absl::Status BlockStore::Forget(std::int64_t old_base, std::int64_t base,
     if (absl::IsNotFound(block.status())) continue;
     TANDEM_RETURN_IF_ERROR(block.status());
     for (const std::string& tx : block->txs()) {
-      const std::string hash = Sha256(tx);
+      const std::string hash = rpc::Sha256(tx);
       const absl::StatusOr<Place> place = FindTransaction(hash);
       if (place.ok() && place->height < base) {
         batch.Delete(TransactionKey(hash));

@@ -2,7 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/io/coded_stream.h"
-#include "node/merkle.h"
+#include "rpc/base/sha256.h"
 #include "rpc/base/status_macros.h"
 
 namespace tandem::node {
@@ -117,7 +117,7 @@ absl::StatusOr<ConsensusParams> UpdateConsensusParams(
 
 std::string HashOf(const ConsensusParams& params) {
   // CometBFT's HashedParams has the fields of BlockParams, and no other.
-  return Sha256(params.block().SerializeAsString());
+  return rpc::Sha256(params.block().SerializeAsString());
 }
 
 std::int64_t MaxTransactionBytes(const ConsensusParams& params,

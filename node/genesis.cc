@@ -13,8 +13,8 @@
 #include "google/protobuf/util/time_util.h"
 #include "nlohmann/json.hpp"
 #include "node/consensus_params.h"
-#include "node/merkle.h"
 #include "node/validator_key.h"
+#include "rpc/base/sha256.h"
 #include "rpc/base/status_macros.h"
 
 namespace tandem::node {
@@ -280,7 +280,7 @@ absl::StatusOr<Genesis> ParseGenesis(std::string_view text) {
   TANDEM_ASSIGN_OR_RETURN(genesis.params, ReadParams(params));
   TANDEM_ASSIGN_OR_RETURN(genesis.validators, ReadValidators(validators));
   genesis.app_state = std::string(RawMember(text, "app_state"));
-  genesis.hash = Sha256(text);
+  genesis.hash = rpc::Sha256(text);
   return genesis;
 }
 

@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "node/consensus_params.h"
-#include "node/merkle.h"
+#include "rpc/base/sha256.h"
 
 namespace tandem::node {
 namespace {
@@ -55,7 +55,7 @@ Mempool::Hash Mempool::ToHash(std::string_view sha256) {
 }
 
 Mempool::Hash Mempool::HashOfTx(const std::string& tx) {
-  return ToHash(Sha256(tx));
+  return ToHash(rpc::Sha256(tx));
 }
 
 void Mempool::Submit(google::protobuf::RepeatedPtrField<std::string> txs,

@@ -1,16 +1,12 @@
-// SHA-256 and the Merkle tree of RFC 6962, as CometBFT builds it.
+// The Merkle tree of RFC 6962, as CometBFT builds it.
 
 #ifndef TANDEM_NODE_MERKLE_H_
 #define TANDEM_NODE_MERKLE_H_
 
 #include <span>
 #include <string>
-#include <string_view>
 
 namespace tandem::node {
-
-// The 32 bytes of SHA-256.
-std::string Sha256(std::string_view data);
 
 // The 32-byte root over `leaves`, in their order: a leaf counts as
 // SHA-256(0x00 leaf), two subtrees as SHA-256(0x01 left right) with the largest

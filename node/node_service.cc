@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "google/protobuf/util/time_util.h"
-#include "node/merkle.h"
+#include "rpc/base/sha256.h"
 #include "rpc/base/status_macros.h"
 #include "rpc/base/version.h"
 
@@ -236,7 +236,7 @@ absl::StatusOr<bool> NodeService::IsPending(const std::string& hash) const {
   if (!block.ok()) return block.status();
   return std::any_of(
       block->txs().begin(), block->txs().end(),
-      [&hash](const std::string& tx) { return Sha256(tx) == hash; });
+      [&hash](const std::string& tx) { return rpc::Sha256(tx) == hash; });
 }
 
 void NodeService::Subscribe(rpc::Call& call,

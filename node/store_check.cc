@@ -13,6 +13,7 @@
 #include "node/merkle.h"
 #include "node/recovery.h"
 #include "node/validator_set.h"
+#include "rpc/base/sha256.h"
 #include "rpc/base/status_macros.h"
 
 namespace tandem::node {
@@ -181,7 +182,7 @@ std::optional<ResponseFinalizeBlock> StoreCheck::CheckResponse(
 
 void StoreCheck::CheckIndex(std::int64_t height, const v1::Block& block) {
   for (int i = 0; i < block.txs_size(); ++i) {
-    const std::string hash = Sha256(block.txs(i));
+    const std::string hash = rpc::Sha256(block.txs(i));
     const auto place = store_.FindTransaction(hash);
     const auto index = static_cast<std::uint32_t>(i);
     if (place.ok() && place->height == height && place->index == index) {

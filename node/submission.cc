@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "node/merkle.h"
+#include "rpc/base/sha256.h"
 
 namespace tandem::node {
 
@@ -21,7 +21,7 @@ Submission::Submission(
       is_settled_(txs.size()),
       unsettled_(txs.size()) {
   for (const std::string& tx : txs) {
-    results_.Add()->mutable_result()->set_hash(Sha256(tx));
+    results_.Add()->mutable_result()->set_hash(rpc::Sha256(tx));
   }
 }
 

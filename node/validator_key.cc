@@ -9,9 +9,9 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
-#include "node/merkle.h"
 #include "rpc/base/fail_point.h"
 #include "rpc/base/file.h"
+#include "rpc/base/sha256.h"
 #include "rpc/base/status_macros.h"
 
 namespace tandem::node {
@@ -93,7 +93,7 @@ std::string ToJson(const ValidatorKey& key, std::string_view seed) {
 }  // namespace
 
 std::string ValidatorAddress(std::string_view public_key) {
-  return Sha256(public_key).substr(0, 20);
+  return rpc::Sha256(public_key).substr(0, 20);
 }
 
 ValidatorKey::ValidatorKey(std::shared_ptr<EVP_PKEY> key)

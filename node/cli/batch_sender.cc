@@ -6,7 +6,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "node/cli/transaction_hash.h"
+#include "rpc/base/sha256.h"
 
 namespace tandem::node {
 namespace {
@@ -102,7 +102,7 @@ void BatchSender::HandIn(std::vector<Submission>& batch, Waiting& waiting,
       const bool broke = absl::IsUnavailable(reply.status());
       submission.status =
           broke ? MaybeCommitted(reply.status()) : reply.status();
-      submission.result.set_hash(HashOfTransaction(submission.tx));
+      submission.result.set_hash(rpc::Sha256(submission.tx));
       if (broke) waiting.to_ask_for.push_back(places[i]);
       continue;
     }

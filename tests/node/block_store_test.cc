@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "node/merkle.h"
+#include "rpc/base/sha256.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
 
@@ -92,7 +92,7 @@ v1::CommittedBlock CommittedOf(std::int64_t height,
   v1::CommittedBlock committed;
   for (std::size_t i = 0; i < txs.size(); ++i) {
     v1::TxResult& result = *committed.add_results();
-    result.set_hash(Sha256(txs[i]));
+    result.set_hash(rpc::Sha256(txs[i]));
     result.set_height(height);
     result.set_index(static_cast<std::uint32_t>(i));
   }
@@ -118,7 +118,7 @@ class FindTest : public BlockStoreTest {
 
   // "height/index", or the status.
   std::string Find(const std::string& tx) {
-    const auto place = store_->FindTransaction(Sha256(tx));
+    const auto place = store_->FindTransaction(rpc::Sha256(tx));
     if (!place.ok()) return absl::StatusCodeToString(place.status().code());
     return absl::StrCat(place->height, "/", place->index);
   }

@@ -9,6 +9,7 @@
 #include "node/merkle.h"
 #include "node/validator_set.h"
 #include "rpc/base/file.h"
+#include "rpc/base/sha256.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
 #include "tests/node/golden.h"
@@ -62,7 +63,7 @@ class BlockTest : public ::testing::Test {
 
   void GoOnTo(std::int64_t height) {
     state_.set_height(height);
-    state_.set_block_hash(Sha256("the last block"));
+    state_.set_block_hash(rpc::Sha256("the last block"));
   }
 
   rpc::testing::TempDir dir_;
@@ -218,9 +219,9 @@ TEST_F(BlockTest, ResultsNameTheirTransaction) {
   EXPECT_EQ(committed.hash(), HashOf(block.header()));
   EXPECT_EQ(committed.app_hash(), "hash");
   ASSERT_EQ(committed.results_size(), 2);
-  EXPECT_EQ(committed.results(0).hash(), Sha256("a"));
+  EXPECT_EQ(committed.results(0).hash(), rpc::Sha256("a"));
   const v1::TxResult& result = committed.results(1);
-  EXPECT_EQ(result.hash(), Sha256("b"));
+  EXPECT_EQ(result.hash(), rpc::Sha256("b"));
   EXPECT_EQ(result.height(), 4);
   EXPECT_EQ(result.index(), 1u);
   EXPECT_EQ(result.code(), 3u);

@@ -3,8 +3,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "node/consensus_params.h"
-#include "node/merkle.h"
 #include "node/validator_set.h"
+#include "rpc/base/sha256.h"
 #include "rpc/testing/status_matchers.h"
 #include "tests/node/golden.h"
 #include "tests/node/world.h"
@@ -111,7 +111,7 @@ TEST_F(ExecutorTest, BlocksAreAChainThatAReaderCanVerify) {
               TransactionsRoot(world_.published[i]->block().txs()));
   }
   EXPECT_EQ(world_.published[0]->block().header().last_results_hash(),
-            Sha256(""));
+            rpc::Sha256(""));
   abci::ExecTxResult result;
   result.set_data("a");
   result.set_gas_wanted(1);

@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "node/merkle.h"
+#include "rpc/base/sha256.h"
 
 // RocksDB and the part of Abseil that is in a library are built without
 // ThreadSanitizer, which then does not see how they order what threads do.
@@ -18,7 +18,7 @@ using rpc::MutexLock;
 namespace abci = tendermint::abci;
 
 std::string FakeApp::State::Hash() const {
-  return height == 0 ? "" : Sha256(absl::StrJoin(txs, "\n"));
+  return height == 0 ? "" : rpc::Sha256(absl::StrJoin(txs, "\n"));
 }
 
 void FakeApp::FailBefore(const std::string& call, absl::Status with) {

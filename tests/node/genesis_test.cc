@@ -3,7 +3,7 @@
 #include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "node/merkle.h"
+#include "rpc/base/sha256.h"
 #include "rpc/testing/status_matchers.h"
 #include "tests/node/golden.h"
 
@@ -47,7 +47,7 @@ TEST(GenesisTest, ReadsCometBftsForm) {
   EXPECT_EQ(ToHex(genesis->validators[0].pub_key().ed25519()), kKeyOne);
   EXPECT_EQ(genesis->validators[0].power(), 10);
   EXPECT_EQ(genesis->app_hash, "");
-  EXPECT_EQ(genesis->hash, Sha256(kGenesisFile));
+  EXPECT_EQ(genesis->hash, rpc::Sha256(kGenesisFile));
 }
 
 TEST(GenesisTest, ReadsTheCosmosSdksForm) {

@@ -9,10 +9,10 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "node/merkle.h"
 #include "node/node_service.h"
 #include "node/subscriptions.h"
 #include "rpc/base/file.h"
+#include "rpc/base/sha256.h"
 #include "rpc/client/in_process.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
@@ -184,7 +184,7 @@ class NodeTest : public ::testing::Test {
 
   absl::StatusOr<v1::GetTransactionReply> Find(const std::string& tx) {
     v1::GetTransactionRequest request;
-    request.set_hash(Sha256(tx));
+    request.set_hash(rpc::Sha256(tx));
     return client_->GetTransaction(request);
   }
 
@@ -225,7 +225,7 @@ TEST_F(NodeTest, ACommittedTransactionIsInItsBlock) {
   Start();
   const auto result = Submit("a");
   ASSERT_THAT(result, IsOk());
-  EXPECT_EQ(result->hash(), Sha256("a"));
+  EXPECT_EQ(result->hash(), rpc::Sha256("a"));
   EXPECT_EQ(result->height(), 2);
   EXPECT_EQ(result->data(), "a");
   const auto block = GetBlock(2);
@@ -272,7 +272,7 @@ TEST_F(NodeTest, ABatchIsAnsweredInOrderOneForEach) {
   EXPECT_THAT(reply->results(1).message(), HasSubstr("empty"));
   EXPECT_EQ(reply->results(2).status(), 0);
   EXPECT_EQ(reply->results(3).status(), 6);  // ALREADY_EXISTS
-  EXPECT_EQ(reply->results(3).result().hash(), Sha256("a"));
+  EXPECT_EQ(reply->results(3).result().hash(), rpc::Sha256("a"));
 }
 
 TEST_F(NodeTest, AnEmptyBatchIsAnsweredEmpty) {
@@ -558,7 +558,7 @@ TEST_F(NodeTest, WhatWaitsIsPendingUntilItIsCommitted) {
   auto found = Find("a");
   ASSERT_THAT(found, IsOk());
   EXPECT_EQ(found->state(), v1::GetTransactionReply::PENDING);
-  EXPECT_EQ(found->result().hash(), Sha256("a"));
+  EXPECT_EQ(found->result().hash(), rpc::Sha256("a"));
   KillApp();
   StartApp();
   Await(v1::AppStatus::RUNNING, 2);

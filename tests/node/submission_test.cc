@@ -10,7 +10,7 @@
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "node/merkle.h"
+#include "rpc/base/sha256.h"
 
 namespace tandem::node {
 namespace {
@@ -61,9 +61,9 @@ TEST_F(SubmissionTest, AnswersOnceAllAreChecked) {
   ASSERT_THAT(answers_, SizeIs(1));
   EXPECT_EQ(answers_[0][0].result().code(), 3u);
   EXPECT_EQ(answers_[0][0].status(), 0);
-  EXPECT_EQ(answers_[0][0].result().hash(), Sha256("a"));
+  EXPECT_EQ(answers_[0][0].result().hash(), rpc::Sha256("a"));
   EXPECT_EQ(answers_[0][1].result().code(), 0u);
-  EXPECT_EQ(answers_[0][1].result().hash(), Sha256("b"));
+  EXPECT_EQ(answers_[0][1].result().hash(), rpc::Sha256("b"));
 }
 
 TEST_F(SubmissionTest, AnswersOnceAllAreCommittedOrRefused) {
@@ -86,7 +86,7 @@ TEST_F(SubmissionTest, ARefusalIsToldWithItsReason) {
   ASSERT_THAT(answers_, SizeIs(1));
   EXPECT_EQ(answers_[0][0].status(), 10);
   EXPECT_EQ(answers_[0][0].message(), "dropped");
-  EXPECT_EQ(answers_[0][0].result().hash(), Sha256("a"));
+  EXPECT_EQ(answers_[0][0].result().hash(), rpc::Sha256("a"));
   EXPECT_EQ(answers_[0][1].status(), 8);
 }
 

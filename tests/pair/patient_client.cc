@@ -7,8 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "openssl/sha.h"
 #include "rpc/base/mutex.h"
+#include "rpc/base/sha256.h"
 #include "rpc/base/status_macros.h"
 
 namespace tandem {
@@ -20,13 +20,6 @@ using node::v1::SubmitReply;
 constexpr absl::Duration kPause = absl::Milliseconds(1);
 constexpr int kCommitSeconds = 20;
 constexpr absl::Duration kCallTimeout = absl::Seconds(5);
-
-std::string Sha256(const std::string& text) {
-  std::string hash(SHA256_DIGEST_LENGTH, '\0');
-  ::SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(),
-           reinterpret_cast<unsigned char*>(hash.data()));
-  return hash;
-}
 
 // The answer to a call in flight.
 struct Answer {
@@ -91,7 +84,7 @@ absl::StatusOr<SubmitReply> PatientClient::Submit(const std::string& tx) {
 
 absl::StatusOr<Fate> PatientClient::Ask(const std::string& tx) {
   node::v1::GetTransactionRequest request;
-  request.set_hash(Sha256(tx));
+  request.set_hash(rpc::Sha256(tx));
   while (true) {
     const auto found = node_.GetTransaction(request, {.timeout = kCallTimeout});
     TANDEM_RETURN_IF_ERROR(meanwhile_());

@@ -10,7 +10,7 @@
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "node/merkle.h"
+#include "rpc/base/sha256.h"
 #include "rpc/client/channel.h"
 #include "rpc/testing/process_pair.h"
 #include "rpc/testing/status_matchers.h"
@@ -80,7 +80,7 @@ class TornConnectionTest : public ::testing::Test {
     request.set_wait(node::v1::COMMIT);
     request.mutable_timeout()->set_seconds(absl::ToInt64Seconds(kGenerous));
     node::v1::GetTransactionRequest question;
-    question.set_hash(node::Sha256(tx));
+    question.set_hash(rpc::Sha256(tx));
     const absl::Time limit = absl::Now() + kGenerous;
     while (absl::Now() < limit) {
       const auto reply = client.Submit(request, {.timeout = 2 * kGenerous});
