@@ -5,6 +5,7 @@
 #include "absl/status/status.h"
 #include "rpc/base/status_macros.h"
 #include "rpc/socket/dial.h"
+#include "rpc/wire/grpc/grpc_transport.h"
 #include "tandem/rpc/v1/session.tandem.h"
 
 namespace tandem::rpc {

@@ -14,8 +14,8 @@
 #include "absl/time/time.h"
 #include "rpc/base/mutex.h"
 #include "rpc/base/unique_fd.h"
+#include "rpc/client/connection_transport.h"
 #include "rpc/socket/unix_address.h"
-#include "rpc/wire/grpc/grpc_transport.h"
 #include "tandem/rpc/v1/session.pb.h"
 
 namespace tandem::rpc {
@@ -46,7 +46,7 @@ class Connection {
   static absl::StatusOr<std::shared_ptr<Connection>> Begin(
       UniqueFd fd, std::string server, const ConnectionOptions& options);
 
-  GrpcTransport& transport() { return *transport_; }
+  ConnectionTransport& transport() { return *transport_; }
 
   // Waits for the answer to Hello; null when there is none by `deadline`. An
   // error says why Hello failed: kUnimplemented, the server is not Tandem's;
@@ -63,12 +63,12 @@ class Connection {
   bool has_failed() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
-  explicit Connection(std::unique_ptr<GrpcTransport> transport)
+  explicit Connection(std::unique_ptr<ConnectionTransport> transport)
       : transport_(std::move(transport)) {}
 
   void SetHello(absl::StatusOr<v1::HelloReply> hello) ABSL_LOCKS_EXCLUDED(mu_);
 
-  const std::unique_ptr<GrpcTransport> transport_;
+  const std::unique_ptr<ConnectionTransport> transport_;
 
   Mutex mu_;
   // Constant once set.

@@ -21,6 +21,7 @@
 #include "rpc/client/connection.h"
 #include "rpc/socket/unix_address.h"
 #include "rpc/wire/grpc/callback_threads.h"
+#include "rpc/wire/grpc/grpc_transport.h"
 
 namespace tandem::rpc {
 
@@ -126,8 +127,9 @@ class StubChannel final : public ForwardingChannel {
   std::shared_ptr<grpc::Channel> Target() override ABSL_LOCKS_EXCLUDED(mu_) {
     MutexLock lock(mu_);
     const absl::Status connected = Connect();
-    return connected.ok() ? current_->transport().channel()
-                          : FailedChannel(connected);
+    if (!connected.ok()) return FailedChannel(connected);
+    // Only over gRPC does it connect.
+    return static_cast<GrpcTransport&>(current_->transport()).channel();
   }
 
   bool WaitForStateChangeImpl(grpc_connectivity_state last_observed,
