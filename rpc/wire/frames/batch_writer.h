@@ -1,0 +1,130 @@
+// Writes to a connection what many threads have to say, in few system calls.
+
+#ifndef TANDEM_RPC_WIRE_FRAMES_BATCH_WRITER_H_
+#define TANDEM_RPC_WIRE_FRAMES_BATCH_WRITER_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "rpc/base/mutex.h"
+#include "rpc/wire/frames/output_buffer.h"
+
+namespace tandem::rpc {
+
+// Natural batching, without a timer and without delay where there is little to
+// do. Whoever has something to say appends it, and sends it unless another
+// thread is sending: that one then sends this too, with all that came
+// meanwhile. The thread that works through what one recv(2) brought sends
+// nothing until it is done (BeginBatch, EndBatch): what it says itself takes no
+// lock, and goes out in one send(2).
+//
+// Never blocks. Where the socket takes no more, a method returns
+// Room::kResume: whoever is told so, and nobody else is, has Resume() called
+// once the socket is writable. When the connection breaks, it is shut down, so
+// that its reader notices, and what is written is dropped.
+//
+// Thread safety: thread-safe, but for the batch, which is of one thread. Any
+// method may run callbacks of WhenRoom(), so hold no lock that they take.
+class BatchWriter {
+ public:
+  using Ready = std::function<void()>;
+
+  enum class Room : std::uint8_t {
+    kEnough,
+    kResume,  // Call Resume() once the socket is writable.
+  };
+
+  // Bytes unsent from which on the other side reads too slowly.
+  static constexpr std::size_t kMaxUnsent = 256 << 10;
+
+  // `fd`, a socket that does not block, is borrowed until Close().
+  explicit BatchWriter(int fd) : fd_(fd) {}
+  BatchWriter(const BatchWriter&) = delete;
+  BatchWriter& operator=(const BatchWriter&) = delete;
+
+  // Has `append(OutputBuffer&)` add something, and sends it now, or as a part
+  // of this thread's batch. `append` runs with the lock held; it may not write
+  // here.
+  template <typename Append>
+  Room Write(Append append) ABSL_LOCKS_EXCLUDED(mu_) {
+    if (batch_of_this_thread_ == this) {
+      append(batch_);
+      in_batch_.store(batch_.size(), std::memory_order_relaxed);
+      return batch_.size() < kMaxBatch ? Room::kEnough : SendBatch();
+    }
+    MutexLock lock(mu_);
+    append(out_);
+    return Send();
+  }
+
+  // Between them, what this thread writes is gathered. A thread is in one batch
+  // at a time.
+  void BeginBatch() { batch_of_this_thread_ = this; }
+  Room EndBatch() ABSL_LOCKS_EXCLUDED(mu_) {
+    batch_of_this_thread_ = nullptr;
+    return batch_.is_empty() ? Room::kEnough : SendBatch();
+  }
+
+  // Goes on where the socket took no more. kResume: again.
+  Room Resume() ABSL_LOCKS_EXCLUDED(mu_);
+
+  // What was written and is not with the kernel.
+  std::size_t unsent() const {
+    return unsent_.load(std::memory_order_relaxed) +
+           in_batch_.load(std::memory_order_relaxed);
+  }
+  bool is_full() const { return unsent() >= kMaxUnsent; }
+  // What the kernel took since the beginning.
+  std::uint64_t sent() const { return sent_.load(std::memory_order_relaxed); }
+
+  // Runs `ready` once it is not full, or the connection is broken or closed: at
+  // once, on this thread, if that is so now. Without locks held.
+  void WhenRoom(Ready ready) ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Drops what is unsent and all that is written from now on; `fd` is not used
+  // any more. Idempotent.
+  void Close() ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  static constexpr std::size_t kMaxBatch = 256 << 10;
+
+  Room SendBatch() ABSL_LOCKS_EXCLUDED(mu_);
+  // Sends all there is, unless another thread does. Unlocks meanwhile.
+  Room Send() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Whoever sends notices, and drops what is unsent.
+  void Break() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Drop() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Unlocks meanwhile.
+  void RunReady() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CountUnsent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    unsent_.store(out_.size() + sending_bytes_, std::memory_order_relaxed);
+  }
+
+  static thread_local const BatchWriter* batch_of_this_thread_;
+
+  const int fd_;
+  // Of the thread that is in the batch.
+  OutputBuffer batch_;
+  std::atomic<std::size_t> in_batch_{0};
+  std::atomic<std::size_t> unsent_{0};
+  std::atomic<std::uint64_t> sent_{0};
+  // Of the thread that sends.
+  OutputBuffer sending_;
+
+  Mutex mu_;
+  OutputBuffer out_ ABSL_GUARDED_BY(mu_);
+  std::size_t sending_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  // A thread sends.
+  bool is_sending_ ABSL_GUARDED_BY(mu_) = false;
+  // The socket took no more, and somebody was told so.
+  bool is_blocked_ ABSL_GUARDED_BY(mu_) = false;
+  bool is_broken_ ABSL_GUARDED_BY(mu_) = false;
+  std::vector<Ready> waiting_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace tandem::rpc
+
+#endif  // TANDEM_RPC_WIRE_FRAMES_BATCH_WRITER_H_
