@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "proto/abci/block_bytes.h"
 #include "rpc/base/status_macros.h"
 
 namespace tandem::app {
@@ -20,7 +21,7 @@ absl::Status CheckAnswer(const abci::RequestPrepareProposal& request,
                          const abci::ResponsePrepareProposal& answer) {
   std::int64_t bytes = 0;
   for (const std::string& tx : answer.txs()) {
-    bytes += static_cast<std::int64_t>(BytesInBlock(tx.size()));
+    bytes += ::tandem::abci::BytesInBlock(tx.size());
   }
   if (bytes <= request.max_tx_bytes()) return absl::OkStatus();
   return absl::InternalError(absl::StrCat(

@@ -2,14 +2,9 @@
 
 #include <algorithm>
 
-#include "google/protobuf/io/coded_stream.h"
+#include "proto/abci/block_bytes.h"
 
 namespace tandem::app {
-
-std::size_t BytesInBlock(std::size_t tx_bytes) {
-  return 1 + google::protobuf::io::CodedOutputStream::VarintSize64(tx_bytes) +
-         tx_bytes;
-}
 
 absl::StatusOr<abci::ResponseInitChain> Application::InitChain(
     const abci::RequestInitChain& request) {
@@ -23,7 +18,7 @@ absl::StatusOr<abci::ResponsePrepareProposal> Application::PrepareProposal(
       std::min<std::int64_t>(request.max_tx_bytes(), kMaxProposalBytes);
   std::int64_t taken = 0;
   for (const std::string& tx : request.txs()) {
-    const auto bytes = static_cast<std::int64_t>(BytesInBlock(tx.size()));
+    const std::int64_t bytes = ::tandem::abci::BytesInBlock(tx.size());
     if (bytes > room) continue;  // It fits in no block, and holds up nobody.
     if (taken + bytes > room) break;
     taken += bytes;

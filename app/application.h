@@ -18,9 +18,6 @@ namespace abci = ::tendermint::abci;
 // (proto/PROTOCOL.md): CometBFT's gRPC client takes answers of at most 4 MiB.
 inline constexpr std::size_t kMaxProposalBytes = (4 << 20) - (64 << 10);
 
-// How much a transaction takes of RequestPrepareProposal::max_tx_bytes.
-std::size_t BytesInBlock(std::size_t tx_bytes);
-
 // One replicated state machine. Override what the app has; the rest accepts
 // everything and stores nothing.
 //
@@ -56,8 +53,8 @@ class Application {
       const abci::RequestInitChain& request);
 
   // Chooses the transactions of a proposed block, at most
-  // request.max_tx_bytes() by BytesInBlock(). Changes nothing. By default: as
-  // many of the given ones as fit, in their order.
+  // request.max_tx_bytes() as proto/abci/block_bytes.h counts. Changes nothing.
+  // By default: as many of the given ones as fit, in their order.
   virtual absl::StatusOr<abci::ResponsePrepareProposal> PrepareProposal(
       const abci::RequestPrepareProposal& request);
 

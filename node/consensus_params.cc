@@ -1,14 +1,12 @@
 #include "node/consensus_params.h"
 
 #include "absl/strings/str_cat.h"
-#include "google/protobuf/io/coded_stream.h"
 #include "rpc/base/sha256.h"
 #include "rpc/base/status_macros.h"
 
 namespace tandem::node {
 namespace {
 
-using google::protobuf::io::CodedOutputStream;
 using tendermint::types::ConsensusParams;
 
 // CometBFT's constants.
@@ -124,11 +122,6 @@ std::int64_t MaxTransactionBytes(const ConsensusParams& params,
                                  int validators) {
   return BlockLimit(params) - kBlockOverhead - kHeaderBytes - kCommitOverhead -
          kVoteBytes * validators;
-}
-
-std::int64_t BlockBytesOf(std::size_t size) {
-  return 1 + CodedOutputStream::VarintSize64(size) +
-         static_cast<std::int64_t>(size);
 }
 
 }  // namespace tandem::node

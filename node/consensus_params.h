@@ -32,13 +32,10 @@ absl::StatusOr<tendermint::types::ConsensusParams> UpdateConsensusParams(
 std::string HashOf(const tendermint::types::ConsensusParams& params);
 
 // Bytes that transactions may take in a block with so many validators, each
-// counted by BlockBytesOf: CometBFT's max_tx_bytes. Negative when the block
-// size does not even hold the rest of a block.
+// counted by abci::BytesInBlock: CometBFT's max_tx_bytes. Negative when the
+// block size does not even hold the rest of a block.
 std::int64_t MaxTransactionBytes(
     const tendermint::types::ConsensusParams& params, int validators);
-
-// What a transaction of `size` bytes takes in a block.
-std::int64_t BlockBytesOf(std::size_t size);
 
 }  // namespace tandem::node
 

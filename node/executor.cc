@@ -14,6 +14,7 @@
 #include "node/consensus_params.h"
 #include "node/merkle.h"
 #include "node/validator_set.h"
+#include "proto/abci/block_bytes.h"
 #include "rpc/base/fail_point.h"
 #include "rpc/base/status_macros.h"
 #include "spdlog/spdlog.h"
@@ -48,7 +49,8 @@ std::string Hex(const std::string& bytes) {
 absl::Status CheckPrepared(const ResponsePrepareProposal& answer,
                            std::int64_t max_bytes) {
   std::int64_t bytes = 0;
-  for (const std::string& tx : answer.txs()) bytes += BlockBytesOf(tx.size());
+  for (const std::string& tx : answer.txs())
+    bytes += abci::BytesInBlock(tx.size());
   if (bytes <= max_bytes) return absl::OkStatus();
   return Wrong("PrepareProposal",
                absl::StrCat("returned ", bytes, " bytes of transactions, ",

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "node/consensus_params.h"
+#include "proto/abci/block_bytes.h"
 #include "rpc/base/sha256.h"
 
 namespace tandem::node {
@@ -203,7 +203,7 @@ Transactions Mempool::Reap() {
   MutexLock lock(mu_);
   for (auto entry = entries_.begin(); entry != next_check_; ++entry) {
     if (entry->state != State::kReady) continue;
-    bytes += BlockBytesOf(entry->tx.size());
+    bytes += abci::BytesInBlock(entry->tx.size());
     if (bytes > max_block_bytes_) break;
     if (max_block_gas_ >= 0) {
       if (entry->gas > max_block_gas_ - gas) break;
@@ -303,7 +303,7 @@ void Mempool::Clear(const absl::Status& why) {
 }
 
 absl::Status Mempool::CheckSize(std::size_t size) const {
-  if (BlockBytesOf(size) <= max_block_bytes_) return absl::OkStatus();
+  if (abci::BytesInBlock(size) <= max_block_bytes_) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("the transaction has ", size,
                                                  " bytes, a block holds ",
                                                  max_block_bytes_));

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/io/coded_stream.h"
+#include "proto/abci/block_bytes.h"
 #include "rpc/base/fail_point.h"
 #include "rpc/base/status_macros.h"
 
@@ -131,7 +132,7 @@ absl::StatusOr<abci::ResponsePrepareProposal> KvStore::PrepareProposal(
   std::int64_t room = request.max_tx_bytes();
   std::int64_t result_room = kMaxProposalBytes;
   for (const std::string& tx : request.txs()) {
-    const auto bytes = static_cast<std::int64_t>(BytesInBlock(tx.size()));
+    const std::int64_t bytes = ::tandem::abci::BytesInBlock(tx.size());
     if (!ParseTransaction(tx).ok() || bytes > request.max_tx_bytes()) continue;
     room -= bytes;
     result_room -= static_cast<std::int64_t>(MaxResultBytes(tx));

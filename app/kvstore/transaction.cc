@@ -9,6 +9,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "proto/abci/block_bytes.h"
 #include "rpc/base/status_macros.h"
 
 namespace tandem::app {
@@ -98,7 +99,8 @@ void AddEvent(std::string_view creator, std::string_view key,
 }  // namespace
 
 absl::StatusOr<Transaction> ParseTransaction(std::string_view text) {
-  if (BytesInBlock(text.size()) > kMaxProposalBytes ||
+  if (::tandem::abci::BytesInBlock(text.size()) >
+          std::int64_t{kMaxProposalBytes} ||
       MaxResultBytes(text) > kMaxProposalBytes) {
     return Invalid(absl::StrCat("its ", text.size(), " bytes fit in no block"));
   }

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "proto/abci/block_bytes.h"
 
 namespace tandem::abci {
 namespace {
@@ -125,13 +126,6 @@ std::size_t HashOf(const ResponseFinalizeBlock& answer) {
     same.set_gas_used(result.gas_used());
   }
   return Hash(part.SerializeAsString());
-}
-
-// As max_tx_bytes counts.
-std::int64_t BytesInBlock(std::size_t tx_bytes) {
-  std::int64_t bytes = static_cast<std::int64_t>(tx_bytes) + 2;
-  while (tx_bytes >>= 7) ++bytes;
-  return bytes;
 }
 
 // As consensus parameters name it; "" for an unknown kind.

@@ -21,12 +21,6 @@ abci::RequestPrepareProposal Offer(std::int64_t max_tx_bytes,
   return request;
 }
 
-TEST(BytesInBlockTest, CountsTheLengthAndTheTag) {
-  EXPECT_EQ(BytesInBlock(0), 2u);
-  EXPECT_EQ(BytesInBlock(127), 129u);
-  EXPECT_EQ(BytesInBlock(128), 131u);
-}
-
 TEST(ApplicationTest, ProposalFillsTheBlockExactly) {
   Application app;
   const auto proposal = app.PrepareProposal(Offer(10, {"abc", "def", "g"}));

@@ -32,12 +32,6 @@ TEST(ConsensusParamsTest, RoomForTransactionsIsCometBfts) {
   EXPECT_EQ(MaxTransactionBytes(any, 1), (100 << 20) - 842);
 }
 
-TEST(ConsensusParamsTest, ATransactionCountsWithItsFraming) {
-  EXPECT_EQ(BlockBytesOf(0), 2);
-  EXPECT_EQ(BlockBytesOf(127), 129);
-  EXPECT_EQ(BlockBytesOf(128), 131);
-}
-
 TEST(ConsensusParamsTest, APresentPartReplacesTheWholePart) {
   ConsensusParams updates;
   updates.mutable_block()->set_max_bytes(2 << 20);
