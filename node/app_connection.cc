@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <string>
-#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -43,11 +42,12 @@ class Waiting {
 
 // `answer`, with the call's name in front of an error.
 template <typename Response>
-absl::StatusOr<Response> Named(std::string_view call,
+absl::StatusOr<Response> Named(CallsInFlight::Method method,
                                absl::StatusOr<Response> answer) {
   if (answer.ok()) return answer;
   return absl::Status(answer.status().code(),
-                      absl::StrCat("the application's ", std::string(call),
+                      absl::StrCat("the application's ",
+                                   std::string(CallsInFlight::NameOf(method)),
                                    " failed: ", answer.status().message()));
 }
 
@@ -65,22 +65,28 @@ AppConnection::~AppConnection() {
 }
 
 template <typename Request, typename Call>
-auto AppConnection::Made(std::string_view name, const Request& request,
+auto AppConnection::Made(CallsInFlight::Method method, const Request& request,
                          Call call) {
+  const Waiting waiting(calls_, method);
   const std::uint64_t number =
       recorder_ == nullptr ? 0 : recorder_->Began(number_, request);
   auto answer = call();
   if (recorder_ != nullptr) recorder_->Ended(number, answer);
-  return Judged(name, std::move(answer));
+  return Judged(method, std::move(answer));
 }
 
 template <typename Request, typename Response>
-AppConnection::Done<Response> AppConnection::Recorded(const Request& request,
-                                                      Done<Response> done) {
-  if (recorder_ == nullptr) return done;
-  return [recorder = recorder_, number = recorder_->Began(number_, request),
+AppConnection::Done<Response> AppConnection::Begun(CallsInFlight::Method method,
+                                                   const Request& request,
+                                                   Done<Response> done) {
+  calls_.Begin(method);
+  const std::uint64_t number =
+      recorder_ == nullptr ? 0 : recorder_->Began(number_, request);
+  return [this, method, number,
           done = std::move(done)](absl::StatusOr<Response> answer) {
-    recorder->Ended(number, answer);
+    calls_.End(method);
+    answer = Named(method, std::move(answer));
+    if (recorder_ != nullptr) recorder_->Ended(number, answer);
     done(std::move(answer));
   };
 }
@@ -88,9 +94,9 @@ AppConnection::Done<Response> AppConnection::Recorded(const Request& request,
 // No code of the application's is kept: it could be taken for one of ours.
 template <typename Response>
 absl::StatusOr<Response> AppConnection::Judged(
-    std::string_view call, absl::StatusOr<Response> answer) const {
+    CallsInFlight::Method method, absl::StatusOr<Response> answer) const {
   if (answer.ok()) return answer;
-  const absl::Status why = Named(call, std::move(answer)).status();
+  const absl::Status why = Named(method, std::move(answer)).status();
   if (absl::IsUnavailable(why) || absl::IsCancelled(why)) {
     session_->WaitOver(kPartingTime);
   }
@@ -101,76 +107,60 @@ absl::StatusOr<Response> AppConnection::Judged(
 }
 
 absl::StatusOr<ResponseInfo> AppConnection::Info() {
-  const Waiting waiting(calls_, CallsInFlight::kInfo);
   tendermint::abci::RequestInfo request;
   request.set_version(std::string(rpc::FrameworkVersion()));
   request.set_block_version(kBlockProtocol);
   request.set_p2p_version(kPeerProtocol);
   request.set_abci_version(kAbciVersion);
-  return Made("Info", request,
+  return Made(CallsInFlight::kInfo, request,
               [&] { return client_.Info(request, {.timeout = kInfoTimeout}); });
 }
 
 absl::StatusOr<ResponseInitChain> AppConnection::InitChain(
     const tendermint::abci::RequestInitChain& request) {
-  const Waiting waiting(calls_, CallsInFlight::kInitChain);
-  return Made("InitChain", request, [&] {
+  return Made(CallsInFlight::kInitChain, request, [&] {
     return client_.InitChain(request, {.timeout = kInitChainTimeout});
   });
 }
 
 absl::StatusOr<ResponsePrepareProposal> AppConnection::PrepareProposal(
     const tendermint::abci::RequestPrepareProposal& request) {
-  const Waiting waiting(calls_, CallsInFlight::kPrepareProposal);
-  return Made("PrepareProposal", request, [&] {
+  return Made(CallsInFlight::kPrepareProposal, request, [&] {
     return client_.PrepareProposal(request, {.timeout = kProposalTimeout});
   });
 }
 
 absl::StatusOr<ResponseProcessProposal> AppConnection::ProcessProposal(
     const tendermint::abci::RequestProcessProposal& request) {
-  const Waiting waiting(calls_, CallsInFlight::kProcessProposal);
-  return Made("ProcessProposal", request, [&] {
+  return Made(CallsInFlight::kProcessProposal, request, [&] {
     return client_.ProcessProposal(request, {.timeout = kProposalTimeout});
   });
 }
 
 absl::StatusOr<ResponseFinalizeBlock> AppConnection::FinalizeBlock(
     const tendermint::abci::RequestFinalizeBlock& request) {
-  const Waiting waiting(calls_, CallsInFlight::kFinalizeBlock);
-  return Made("FinalizeBlock", request, [&] {
+  return Made(CallsInFlight::kFinalizeBlock, request, [&] {
     return client_.FinalizeBlock(request, {.timeout = kFinalizeTimeout});
   });
 }
 
 absl::StatusOr<ResponseCommit> AppConnection::Commit() {
-  const Waiting waiting(calls_, CallsInFlight::kCommit);
   const tendermint::abci::RequestCommit request;
-  return Made("Commit", request, [&] {
+  return Made(CallsInFlight::kCommit, request, [&] {
     return client_.Commit(request, {.timeout = kCommitTimeout});
   });
 }
 
 void AppConnection::CheckTx(const tendermint::abci::RequestCheckTx& request,
                             Done<ResponseCheckTx> done) {
-  calls_.Begin(CallsInFlight::kCheckTx);
   client_.CheckTx(request, {.timeout = kCheckTxTimeout},
-                  [this, done = Recorded(request, std::move(done))](
-                      absl::StatusOr<ResponseCheckTx> answer) {
-                    calls_.End(CallsInFlight::kCheckTx);
-                    done(Named("CheckTx", std::move(answer)));
-                  });
+                  Begun(CallsInFlight::kCheckTx, request, std::move(done)));
 }
 
 void AppConnection::Query(const tendermint::abci::RequestQuery& request,
                           absl::Duration timeout, Done<ResponseQuery> done) {
-  calls_.Begin(CallsInFlight::kQuery);
   client_.Query(request, {.timeout = std::min(timeout, kQueryTimeout)},
-                [this, done = Recorded(request, std::move(done))](
-                    absl::StatusOr<ResponseQuery> answer) {
-                  calls_.End(CallsInFlight::kQuery);
-                  done(Named("Query", std::move(answer)));
-                });
+                Begun(CallsInFlight::kQuery, request, std::move(done)));
 }
 
 }  // namespace tandem::node

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -107,15 +106,17 @@ class AppConnection {
  private:
   // Makes a consensus call, by `call`, and judges its answer.
   template <typename Request, typename Call>
-  auto Made(std::string_view name, const Request& request, Call call);
+  auto Made(CallsInFlight::Method method, const Request& request, Call call);
 
-  // `done`, after the recorder was told.
+  // Begins another call. What it returns takes its answer, and gives `done` the
+  // same with the call's name in front of an error.
   template <typename Request, typename Response>
-  Done<Response> Recorded(const Request& request, Done<Response> done);
+  Done<Response> Begun(CallsInFlight::Method method, const Request& request,
+                       Done<Response> done);
 
   // What a consensus call's `answer` means, when it is an error.
   template <typename Response>
-  absl::StatusOr<Response> Judged(std::string_view call,
+  absl::StatusOr<Response> Judged(CallsInFlight::Method method,
                                   absl::StatusOr<Response> answer) const;
 
   const std::unique_ptr<rpc::Session> session_;

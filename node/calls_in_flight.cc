@@ -1,18 +1,22 @@
 #include "node/calls_in_flight.h"
 
+#include <string>
+
 #include "absl/time/clock.h"
 #include "google/protobuf/util/time_util.h"
 
 namespace tandem::node {
 namespace {
 
-constexpr const char* kNames[CallsInFlight::kMethods] = {
+constexpr std::string_view kNames[CallsInFlight::kMethods] = {
     "Info",          "InitChain", "PrepareProposal", "ProcessProposal",
     "FinalizeBlock", "Commit",    "CheckTx",         "Query",
 };
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
 }  // namespace
+
+std::string_view CallsInFlight::NameOf(Method method) { return kNames[method]; }
 
 void CallsInFlight::Begin(Method method) {
   Lane& lane = lanes_[method];
@@ -33,7 +37,7 @@ google::protobuf::RepeatedPtrField<v1::AppCalls> CallsInFlight::Get() const {
     const std::uint32_t count = lanes_[i].count.load(kRelaxed);
     if (count == 0) continue;
     v1::AppCalls& calls = *all.Add();
-    calls.set_method(kNames[i]);
+    calls.set_method(std::string(kNames[i]));
     calls.set_count(count);
     *calls.mutable_since() =
         google::protobuf::util::TimeUtil::NanosecondsToTimestamp(

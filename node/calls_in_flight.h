@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "google/protobuf/repeated_ptr_field.h"
 #include "tandem/node/v1/node.pb.h"
@@ -32,6 +33,9 @@ class CallsInFlight {
     kQuery,
     kMethods,  // how many
   };
+
+  // As the contract names it.
+  static std::string_view NameOf(Method method);
 
   void Begin(Method method);
   void End(Method method);
