@@ -23,14 +23,18 @@ if(TANDEM_SANITIZE STREQUAL "address")
   # The vptr check asks a pipe(2) whether memory is there, and so reports every
   # virtual call of a process that is out of descriptors, which we test.
   set(without -fno-sanitize=vptr)
+  # Half of the time to compile, and nothing that is wrong is optimized away
+  # before it is seen.
+  set(optimization -O0)
 elseif(TANDEM_SANITIZE STREQUAL "thread")
   set(sanitizers thread)
+  set(optimization -O1)
 elseif(TANDEM_SANITIZE)
   message(FATAL_ERROR "TANDEM_SANITIZE is '${TANDEM_SANITIZE}', not address or thread.")
 endif()
 if(TANDEM_SANITIZE)
   add_compile_options(-fsanitize=${sanitizers} ${without}
-    -fno-sanitize-recover=all -fno-omit-frame-pointer -O1)
+    -fno-sanitize-recover=all -fno-omit-frame-pointer ${optimization})
   add_link_options(-fsanitize=${sanitizers})
 endif()
 
