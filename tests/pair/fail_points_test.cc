@@ -7,7 +7,6 @@
 #include <cctype>
 #include <csignal>
 #include <cstdint>
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -31,6 +30,7 @@
 #include "rpc/testing/temp_dir.h"
 #include "tests/pair/pair.h"
 #include "tests/pair/patient_client.h"
+#include "tests/support/long_tests.h"
 
 namespace tandem {
 namespace {
@@ -39,11 +39,10 @@ using node::v1::AppStatus;
 using rpc::testing::IsOk;
 using rpc::testing::IsOkAndHolds;
 using rpc::testing::ProcessPair;
+using test::IsLong;
 
 constexpr absl::Duration kGenerous = absl::Seconds(60);
 constexpr int kKilled = 128 + SIGKILL;
-
-bool IsLong() { return std::getenv("TANDEM_LONG_TESTS") != nullptr; }
 
 // The program that a point is in.
 enum Program { kApp, kNode };

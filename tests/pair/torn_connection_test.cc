@@ -2,7 +2,6 @@
 // application, and between client and node.
 
 #include <cstdint>
-#include <cstdlib>
 #include <map>
 #include <string>
 
@@ -16,6 +15,7 @@
 #include "rpc/testing/status_matchers.h"
 #include "tandem/node/v1/node.tandem.h"
 #include "tests/pair/cutting_proxy.h"
+#include "tests/support/long_tests.h"
 
 namespace tandem {
 namespace {
@@ -28,10 +28,7 @@ using rpc::testing::ProcessPair;
 constexpr absl::Duration kGenerous = absl::Seconds(60);
 
 // Every so manieth byte; with TANDEM_LONG_TESTS=1 every one.
-std::int64_t Step() {
-  const char* const is_long = std::getenv("TANDEM_LONG_TESTS");
-  return is_long != nullptr && *is_long == '1' ? 1 : 5;
-}
+std::int64_t Step() { return test::IsLong() ? 1 : 5; }
 
 std::string PathOf(const std::string& address) {
   return address.substr(std::string("unix:").size());

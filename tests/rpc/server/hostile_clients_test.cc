@@ -11,7 +11,6 @@
 #include <atomic>
 #include <cerrno>
 #include <csignal>
-#include <cstdlib>
 #include <memory>
 #include <random>
 #include <string>
@@ -32,6 +31,7 @@
 #include "tests/support/child.h"
 #include "tests/support/descriptors.h"
 #include "tests/support/eventually.h"
+#include "tests/support/long_tests.h"
 #include "tests/support/raw_grpc.h"
 
 namespace tandem::rpc {
@@ -39,6 +39,7 @@ namespace {
 
 using test::ConnectTo;
 using test::Eventually;
+using test::IsLong;
 using test::Say;
 using testing::IsOk;
 using tests::wire::Item;
@@ -49,8 +50,6 @@ constexpr char kEcho[] = "/tests.wire.Probe/Echo";
 constexpr char kHang[] = "/tests.wire.Probe/Hang";
 constexpr uid_t kFirstUid = 20000;
 constexpr int kUids = 50;
-
-bool IsLong() { return std::getenv("TANDEM_LONG_TESTS") != nullptr; }
 
 // Callers say who they are, and it knows better.
 class SkepticalService final : public ProbeHandler {

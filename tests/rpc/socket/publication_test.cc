@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <iterator>
@@ -31,6 +30,7 @@
 #include "rpc/testing/temp_dir.h"
 #include "tests/support/child.h"
 #include "tests/support/descriptors.h"
+#include "tests/support/long_tests.h"
 
 namespace tandem::rpc {
 namespace {
@@ -43,9 +43,7 @@ using testing::IsOk;
 using testing::StatusIs;
 
 int Rounds(int short_form, int long_form) {
-  const char* wanted = std::getenv("TANDEM_LONG_TESTS");
-  return wanted != nullptr && std::string(wanted) == "1" ? long_form
-                                                         : short_form;
+  return test::IsLong() ? long_form : short_form;
 }
 
 class PublicationTest : public ::testing::Test {
