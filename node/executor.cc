@@ -16,12 +16,14 @@
 #include "node/validator_set.h"
 #include "proto/abci/block_bytes.h"
 #include "rpc/base/fail_point.h"
+#include "rpc/base/hex.h"
 #include "rpc/base/status_macros.h"
 #include "spdlog/spdlog.h"
 
 namespace tandem::node {
 namespace {
 
+using rpc::HexOrNone;
 using tendermint::abci::RequestInitChain;
 using tendermint::abci::RequestPrepareProposal;
 using tendermint::abci::ResponseFinalizeBlock;
@@ -40,10 +42,6 @@ constexpr std::int64_t kMostBlocksRemembered = 1000;
 absl::Status Wrong(std::string_view call, std::string_view what) {
   return absl::FailedPreconditionError(absl::StrCat(
       "the application's ", std::string(call), " ", std::string(what)));
-}
-
-std::string Hex(const std::string& bytes) {
-  return bytes.empty() ? "(none)" : absl::BytesToHexString(bytes);
 }
 
 absl::Status CheckPrepared(const ResponsePrepareProposal& answer,
@@ -100,8 +98,8 @@ absl::Status CheckRepeated(std::int64_t height,
       "FinalizeBlock",
       absl::StrCat(
           "answered differently for block ", height,
-          " than the first time (app hash ", Hex(answer.app_hash()),
-          ", it was ", Hex(saved.app_hash()),
+          " than the first time (app hash ", HexOrNone(answer.app_hash()),
+          ", it was ", HexOrNone(saved.app_hash()),
           "). An application that was shown the block twice without a Commit "
           "is put right by a restart: restart the application"));
 }
@@ -284,7 +282,7 @@ absl::Status Executor::AdoptInitChain(const ResponseInitChain& answer,
 absl::Status Executor::MakeNextBlock(AppConnection& app) {
   if (!HasValidator(state_.validators(), key_.address())) {
     return absl::FailedPreconditionError(absl::StrCat(
-        "this node's validator key, of address ", Hex(key_.address()),
+        "this node's validator key, of address ", HexOrNone(key_.address()),
         ", is not in the chain's validator set (",
         AddressesOf(state_.validators()),
         "): start the node with the key of one of them (--validator-key)"));
@@ -407,8 +405,8 @@ absl::Status Executor::CheckFollows(const v1::Block& block) const {
   }
   return absl::FailedPreconditionError(absl::StrCat(
       "the saved block ", header.height(), " (app hash before it ",
-      Hex(header.app_hash()), ") does not follow the state at height ",
-      state_.height(), " (app hash ", Hex(state_.app_hash()),
+      HexOrNone(header.app_hash()), ") does not follow the state at height ",
+      state_.height(), " (app hash ", HexOrNone(state_.app_hash()),
       "): the application does not start from the state that it did"));
 }
 

@@ -4,20 +4,17 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "node/block.h"
+#include "rpc/base/hex.h"
 #include "rpc/base/status_macros.h"
 #include "spdlog/spdlog.h"
 
 namespace tandem::node {
 namespace {
 
+using rpc::HexOrNone;
 using tendermint::abci::ResponseInfo;
-
-std::string Hex(const std::string& bytes) {
-  return bytes.empty() ? "(none)" : absl::BytesToHexString(bytes);
-}
 
 // What is compared.
 struct Heights {
@@ -96,11 +93,12 @@ absl::Status CheckAppHash(const ResponseInfo& info, const Heights& at,
   }
   TANDEM_RETURN_IF_ERROR(expected.status());
   if (*expected == info.last_block_app_hash()) return absl::OkStatus();
-  return absl::AbortedError(absl::StrCat(
-      "the application is not that of this chain (", state.chain_id(),
-      "): at height ", at.app, " its app hash is ",
-      Hex(info.last_block_app_hash()), ", the chain's is ", Hex(*expected),
-      ": check that both data directories belong together"));
+  return absl::AbortedError(
+      absl::StrCat("the application is not that of this chain (",
+                   state.chain_id(), "): at height ", at.app,
+                   " its app hash is ", HexOrNone(info.last_block_app_hash()),
+                   ", the chain's is ", HexOrNone(*expected),
+                   ": check that both data directories belong together"));
 }
 
 // The heights, when node and application belong together.

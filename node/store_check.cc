@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "node/block.h"
@@ -13,6 +12,7 @@
 #include "node/merkle.h"
 #include "node/recovery.h"
 #include "node/validator_set.h"
+#include "rpc/base/hex.h"
 #include "rpc/base/sha256.h"
 #include "rpc/base/status_macros.h"
 
@@ -20,16 +20,13 @@ namespace tandem::node {
 namespace {
 
 using google::protobuf::util::MessageDifferencer;
+using rpc::HexOrNone;
 using tendermint::abci::ResponseFinalizeBlock;
 using Fault = StoreReport::Fault;
 
 constexpr char kRestore[] =
     "restore the node's directory from a backup; the application then needs "
     "to be at the backup's height or before it";
-
-std::string Hex(const std::string& bytes) {
-  return bytes.empty() ? "(none)" : absl::BytesToHexString(bytes);
-}
 
 // One walk through a store.
 class StoreCheck {
@@ -138,9 +135,9 @@ void StoreCheck::CheckChain(std::int64_t height, const v1::Block& block) {
   Expect(header.last_block_hash() == HashOf(before), height,
          "its last_block_hash is not that of the block before");
   if (header.app_hash() != response.app_hash()) {
-    Add(height, absl::StrCat("its app hash is ", Hex(header.app_hash()),
+    Add(height, absl::StrCat("its app hash is ", HexOrNone(header.app_hash()),
                              ", the saved response to the block before has ",
-                             Hex(response.app_hash())));
+                             HexOrNone(response.app_hash())));
   }
   Expect(header.last_results_hash() == ResultsHash(response.tx_results()),
          height,
@@ -189,7 +186,7 @@ void StoreCheck::CheckIndex(std::int64_t height, const v1::Block& block) {
       continue;
     }
     const std::string which =
-        absl::StrCat("its transaction ", i, " (", Hex(hash), ")");
+        absl::StrCat("its transaction ", i, " (", HexOrNone(hash), ")");
     if (!place.ok()) {
       Add(height, absl::IsNotFound(place.status())
                       ? which + " is not in the index"

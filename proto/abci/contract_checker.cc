@@ -7,14 +7,15 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "proto/abci/block_bytes.h"
+#include "rpc/base/hex.h"
 
 namespace tandem::abci {
 namespace {
 
 using google::protobuf::RepeatedPtrField;
+using rpc::HexOrNone;
 using tendermint::abci::Request;
 using tendermint::abci::RequestFinalizeBlock;
 using tendermint::abci::RequestInitChain;
@@ -94,10 +95,6 @@ std::string_view NameOf(const Request& request) {
 
 std::string Name(const Request& request) {
   return std::string(NameOf(request));
-}
-
-std::string Hex(const std::string& bytes) {
-  return bytes.empty() ? "(none)" : absl::BytesToHexString(bytes);
 }
 
 std::size_t Hash(const std::string& bytes) {
@@ -496,8 +493,9 @@ void ContractChecker::OnInfo(const Call& call, const ResponseInfo& info) {
   }
   if (is_other) {
     const std::string what = absl::StrCat(
-        "Info told app hash ", Hex(info.last_block_app_hash()), " at height ",
-        height, ", where FinalizeBlock answered ", Hex(block->second.app_hash));
+        "Info told app hash ", HexOrNone(info.last_block_app_hash()),
+        " at height ", height, ", where FinalizeBlock answered ",
+        HexOrNone(block->second.app_hash));
     if (is_foreign_) {
       must_ask_ = what;
     } else {
@@ -572,8 +570,8 @@ void ContractChecker::OnFinalized(const RequestFinalizeBlock& request,
       Report("A6",
              absl::StrCat("FinalizeBlock of height ", height,
                           " answers differently than the first time (app hash ",
-                          Hex(answer.app_hash()), ", it was ",
-                          Hex(block.app_hash), ")"));
+                          HexOrNone(answer.app_hash()), ", it was ",
+                          HexOrNone(block.app_hash), ")"));
     }
     if (!block.is_answered) {
       block.is_answered = true;
@@ -602,13 +600,14 @@ void ContractChecker::CheckUpdates(std::int64_t height,
     const std::string key = update.pub_key().SerializeAsString();
     const std::string type = TypeOf(update.pub_key());
     if (!seen.insert(key).second) {
-      wrong(absl::StrCat("updates the validator ", Hex(key), " twice"));
+      wrong(absl::StrCat("updates the validator ", HexOrNone(key), " twice"));
     }
     if (!HasRightLength(update.pub_key())) {
-      wrong(absl::StrCat("updates a validator whose key is none: ", Hex(key)));
+      wrong(absl::StrCat("updates a validator whose key is none: ",
+                         HexOrNone(key)));
     }
     if (update.power() < 0) {
-      wrong(absl::StrCat("gives the validator ", Hex(key), " the power ",
+      wrong(absl::StrCat("gives the validator ", HexOrNone(key), " the power ",
                          update.power()));
     }
     if (update.power() > 0 && !type.empty() && !key_types_.empty() &&
@@ -621,7 +620,7 @@ void ContractChecker::CheckUpdates(std::int64_t height,
     if (update.power() != 0) {
       (*next_validators_)[key] = update.power();
     } else if (next_validators_->erase(key) == 0) {
-      wrong(absl::StrCat("removes the validator ", Hex(key),
+      wrong(absl::StrCat("removes the validator ", HexOrNone(key),
                          ", which is not one"));
     }
   }
