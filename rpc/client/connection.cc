@@ -28,13 +28,15 @@ absl::StatusOr<std::shared_ptr<Connection>> Connection::Begin(
                              .max_message_bytes = options.max_message_bytes}));
   auto connection =
       std::shared_ptr<Connection>(new Connection(std::move(transport)));
+  v1::HelloRequest hello = options.hello;
+  connection->transport().Offer(hello);
   // The answer may come when nobody wants the connection any more.
   v1::SessionClient(connection->transport())
-      .Hello(options.hello, {},
+      .Hello(hello, {},
              [weak = std::weak_ptr<Connection>(connection)](
-                 absl::StatusOr<v1::HelloReply> hello) {
+                 absl::StatusOr<v1::HelloReply> reply) {
                if (const auto self = weak.lock()) {
-                 self->SetHello(std::move(hello));
+                 self->SetHello(std::move(reply));
                }
              });
   return connection;
@@ -61,7 +63,7 @@ bool Connection::has_failed() {
 }
 
 void Connection::SetHello(absl::StatusOr<v1::HelloReply> hello) {
-  if (hello.ok()) transport_->set_hello(*hello);
+  transport_->set_hello(hello);
   MutexLock lock(mu_);
   hello_ = std::move(hello);
   mu_.NotifyAll();

@@ -3,6 +3,7 @@
 #ifndef TANDEM_RPC_CLIENT_CONNECTION_TRANSPORT_H_
 #define TANDEM_RPC_CLIENT_CONNECTION_TRANSPORT_H_
 
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "rpc/client/transport.h"
 #include "tandem/rpc/v1/session.pb.h"
@@ -39,9 +40,11 @@ class ConnectionTransport : public Transport {
   // Ends the connection: calls in flight end with kUnavailable. Idempotent.
   virtual void Close() = 0;
 
-  // Tells what the server said to Hello: what it was built from, so that errors
-  // can say whether that was another .proto, and what it grants.
-  virtual void set_hello(const v1::HelloReply& hello) = 0;
+  // Says in `hello`, which is then said, what this end of the wire offers.
+  virtual void Offer(v1::HelloRequest& hello) const = 0;
+  // Tells what the server said to it: what it was built from, so that errors
+  // can say whether that was another .proto, and what it takes up.
+  virtual void set_hello(const absl::StatusOr<v1::HelloReply>& hello) = 0;
 };
 
 }  // namespace tandem::rpc

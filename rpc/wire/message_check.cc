@@ -1,5 +1,9 @@
 #include "rpc/wire/message_check.h"
 
+#include <algorithm>
+#include <limits>
+#include <string>
+
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
@@ -12,6 +16,7 @@ namespace {
 using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
+using google::protobuf::MessageLite;
 using google::protobuf::Reflection;
 using google::protobuf::UnknownField;
 using google::protobuf::UnknownFieldSet;
@@ -113,9 +118,46 @@ absl::Status Check(const Message& message) {
 
 }  // namespace
 
-absl::Status CheckFieldTypes(const google::protobuf::MessageLite& message) {
+absl::Status CheckLength(std::size_t bytes, std::size_t max_bytes,
+                         const MessageLite& message, std::string_view method) {
+  // Protobuf's own limit.
+  constexpr std::size_t kMost = std::numeric_limits<int>::max();
+  max_bytes = std::min(max_bytes, kMost);
+  if (bytes <= max_bytes) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      std::string(method), ": a ", message.GetTypeName(), " of ", bytes,
+      " bytes is larger than the limit of ", max_bytes, " bytes"));
+}
+
+absl::Status CheckSize(const MessageLite& message, std::size_t max_bytes,
+                       std::string_view method) {
+  return CheckLength(message.ByteSizeLong(), max_bytes, message, method);
+}
+
+absl::Status CheckFieldTypes(const MessageLite& message) {
   const auto* full = dynamic_cast<const Message*>(&message);
   return full == nullptr ? absl::OkStatus() : Check(*full);
+}
+
+absl::Status CheckParsed(bool is_parsed, const MessageLite& message,
+                         std::string_view method) {
+  if (!is_parsed) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        std::string(method), ": the bytes are no ", message.GetTypeName(),
+        "; client and server may be built from different .proto files"));
+  }
+  absl::Status checked = CheckFieldTypes(message);
+  if (checked.ok()) return checked;
+  return absl::InvalidArgumentError(
+      absl::StrCat(std::string(method), ": ", checked.message()));
+}
+
+absl::Status ParseMessage(std::string_view bytes, std::size_t max_bytes,
+                          std::string_view method, MessageLite* into) {
+  TANDEM_RETURN_IF_ERROR(CheckLength(bytes.size(), max_bytes, *into, method));
+  return CheckParsed(
+      into->ParseFromArray(bytes.data(), static_cast<int>(bytes.size())), *into,
+      method);
 }
 
 }  // namespace tandem::rpc

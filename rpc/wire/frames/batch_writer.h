@@ -18,8 +18,8 @@ namespace tandem::rpc {
 // do. Whoever has something to say appends it, and sends it unless another
 // thread is sending: that one then sends this too, with all that came
 // meanwhile. The thread that works through what one recv(2) brought sends
-// nothing until it is done (BeginBatch, EndBatch): what it says itself takes no
-// lock, and goes out in one send(2).
+// nothing until it is done (BeginBatch, EndBatch): what it says itself goes out
+// in one send(2), and takes no lock unless the order matters.
 //
 // Never blocks. Where the socket takes no more, a method returns
 // Room::kResume: whoever is told so, and nobody else is, has Resume() called
@@ -37,11 +37,18 @@ class BatchWriter {
     kResume,  // Call Resume() once the socket is writable.
   };
 
+  // What a batch is to others' writes.
+  enum class Batch : std::uint8_t {
+    kApart,    // Gathered without the lock: it may be sent after later writes.
+    kInOrder,  // Sent in the order of all writes.
+  };
+
   // Bytes unsent from which on the other side reads too slowly.
   static constexpr std::size_t kMaxUnsent = 256 << 10;
 
   // `fd`, a socket that does not block, is borrowed until Close().
-  explicit BatchWriter(int fd) : fd_(fd) {}
+  explicit BatchWriter(int fd, Batch batch = Batch::kApart)
+      : fd_(fd), is_in_order_(batch == Batch::kInOrder) {}
   BatchWriter(const BatchWriter&) = delete;
   BatchWriter& operator=(const BatchWriter&) = delete;
 
@@ -50,13 +57,18 @@ class BatchWriter {
   // here.
   template <typename Append>
   Room Write(Append append) ABSL_LOCKS_EXCLUDED(mu_) {
-    if (batch_of_this_thread_ == this) {
+    const bool is_in_batch = batch_of_this_thread_ == this;
+    if (is_in_batch && !is_in_order_) {
       append(batch_);
       in_batch_.store(batch_.size(), std::memory_order_relaxed);
       return batch_.size() < kMaxBatch ? Room::kEnough : SendBatch();
     }
     MutexLock lock(mu_);
     append(out_);
+    if (is_in_batch && out_.size() < kMaxBatch) {
+      CountUnsent();
+      return Room::kEnough;
+    }
     return Send();
   }
 
@@ -65,7 +77,7 @@ class BatchWriter {
   void BeginBatch() { batch_of_this_thread_ = this; }
   Room EndBatch() ABSL_LOCKS_EXCLUDED(mu_) {
     batch_of_this_thread_ = nullptr;
-    return batch_.is_empty() ? Room::kEnough : SendBatch();
+    return batch_.is_empty() && !is_in_order_ ? Room::kEnough : SendBatch();
   }
 
   // Goes on where the socket took no more. kResume: again.
@@ -106,6 +118,7 @@ class BatchWriter {
   static thread_local const BatchWriter* batch_of_this_thread_;
 
   const int fd_;
+  const bool is_in_order_;
   // Of the thread that is in the batch.
   OutputBuffer batch_;
   std::atomic<std::size_t> in_batch_{0};

@@ -3,13 +3,10 @@
 #include <grpcpp/support/proto_buffer_reader.h>
 #include <grpcpp/support/proto_buffer_writer.h>
 
-#include <algorithm>
-#include <limits>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "rpc/base/status_macros.h"
-#include "rpc/wire/message_check.h"
 
 namespace tandem::rpc {
 namespace {
@@ -25,22 +22,6 @@ bool Parse(grpc::ByteBuffer* bytes, MessageLite* into) {
 }
 
 }  // namespace
-
-absl::Status CheckLength(std::size_t bytes, std::size_t max_bytes,
-                         const MessageLite& message, std::string_view method) {
-  // Protobuf's own limit.
-  constexpr std::size_t kMost = std::numeric_limits<int>::max();
-  max_bytes = std::min(max_bytes, kMost);
-  if (bytes <= max_bytes) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat(
-      std::string(method), ": a ", message.GetTypeName(), " of ", bytes,
-      " bytes is larger than the limit of ", max_bytes, " bytes"));
-}
-
-absl::Status CheckSize(const MessageLite& message, std::size_t max_bytes,
-                       std::string_view method) {
-  return CheckLength(message.ByteSizeLong(), max_bytes, message, method);
-}
 
 absl::Status ToBytes(const MessageLite& message, std::size_t max_bytes,
                      std::string_view method, grpc::ByteBuffer* out) {
@@ -61,16 +42,7 @@ absl::Status FromBytes(grpc::ByteBuffer* bytes, std::size_t max_bytes,
       CheckLength(bytes->Length(), max_bytes, *into, method));
   const bool is_parsed = Parse(bytes, into);
   bytes->Clear();
-  if (!is_parsed) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        std::string(method), ": the bytes are no ", into->GetTypeName(),
-        "; client and server may be built from different .proto "
-        "files"));
-  }
-  absl::Status checked = CheckFieldTypes(*into);
-  if (checked.ok()) return checked;
-  return absl::InvalidArgumentError(
-      absl::StrCat(std::string(method), ": ", checked.message()));
+  return CheckParsed(is_parsed, *into, method);
 }
 
 }  // namespace tandem::rpc

@@ -16,19 +16,9 @@
 
 #include "absl/status/status.h"
 #include "google/protobuf/message_lite.h"
+#include "rpc/wire/message_check.h"
 
 namespace tandem::rpc {
-
-// Errors: kResourceExhausted when `bytes`, which are a message of the type of
-// `message`, are more than `max_bytes` (2 GiB at most). `method` is for the
-// error message: "/kv.v1.Store/Get".
-absl::Status CheckLength(std::size_t bytes, std::size_t max_bytes,
-                         const google::protobuf::MessageLite& message,
-                         std::string_view method);
-
-// The same of `message` itself.
-absl::Status CheckSize(const google::protobuf::MessageLite& message,
-                       std::size_t max_bytes, std::string_view method);
 
 // Serializes into `out`, after CheckSize().
 absl::Status ToBytes(const google::protobuf::MessageLite& message,

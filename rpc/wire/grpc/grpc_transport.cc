@@ -11,13 +11,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <map>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "rpc/base/mutex.h"
 #include "rpc/client/failed_stream.h"
+#include "rpc/client/server_view.h"
 #include "rpc/wire/grpc/callback_threads.h"
 #include "rpc/wire/grpc/grpc_message.h"
 #include "rpc/wire/grpc/grpc_status.h"
@@ -84,23 +84,11 @@ void SetTimeout(std::optional<absl::Duration> timeout,
   context->set_deadline(absl::ToChronoTime(absl::Now() + *timeout));
 }
 
-// The status of a reply that FromBytes() refused, as the client sees it: not
-// its argument is wrong, but its .proto.
-absl::Status FitsUs(const absl::Status& status) {
-  if (!absl::IsInvalidArgument(status)) return status;
-  return absl::FailedPreconditionError(status.message());
-}
-
 // Whether only a server can have said so.
 bool IsFromServer(grpc::StatusCode code) {
   return code != grpc::StatusCode::UNAVAILABLE &&
          code != grpc::StatusCode::CANCELLED &&
          code != grpc::StatusCode::DEADLINE_EXCEEDED;
-}
-
-absl::Status Cancelled(std::string_view method) {
-  return absl::CancelledError(
-      absl::StrCat(std::string(method), " was cancelled by its caller"));
 }
 
 }  // namespace
@@ -110,12 +98,15 @@ class GrpcTransport::Connection {
  public:
   Connection(UniqueFd watch, std::shared_ptr<grpc::Channel> channel,
              GrpcTransportOptions options)
-      : options_(std::move(options)),
+      : max_message_bytes_(options.max_message_bytes),
+        server_(std::move(options.peer)),
         watch_(std::move(watch)),
         channel_(std::move(channel)) {}
 
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
-  std::size_t max_message_bytes() const { return options_.max_message_bytes; }
+  std::size_t max_message_bytes() const { return max_message_bytes_; }
+  ServerView& server() { return server_; }
+  const ServerView& server() const { return server_; }
   bool is_refused() const { return is_refused_; }
 
   bool WaitOver(absl::Duration timeout) const {
@@ -141,59 +132,30 @@ class GrpcTransport::Connection {
     ::shutdown(watch_.get(), SHUT_RDWR);
   }
 
-  void set_hello(const v1::HelloReply& hello) ABSL_LOCKS_EXCLUDED(mu_) {
-    MutexLock lock(mu_);
-    knows_services_ = true;
-    for (const v1::ServiceSchema& service : hello.services()) {
-      fingerprints_[service.name()] = service.fingerprint();
-    }
-  }
-
-  absl::Status OverError(const Method& method) const {
-    if (!is_answered_) return NotLetInError(method);
-    return absl::UnavailableError(absl::StrCat(
-        method.path, ": the connection to ", options_.peer, " is closed"));
-  }
-
-  // The server has answered something: it let us in.
-  void SetAnswered() { is_answered_ = true; }
-
   // What a call ended with, with our words where gRPC has poor ones.
   absl::Status Explain(const Method& method, const grpc::Status& status,
-                       std::optional<absl::Duration> timeout)
-      ABSL_LOCKS_EXCLUDED(mu_) {
+                       std::optional<absl::Duration> timeout) {
     const std::string& message = status.error_message();
     if (IsProtocolError(status)) {
       is_refused_ = true;
-      return absl::UnavailableError(
-          absl::StrCat(method.path, ": ", options_.peer,
-                       " does not speak gRPC (", message, ")"));
+      return server_.DoesNotSpeak(method, "gRPC", message);
     }
     switch (status.error_code()) {
       case grpc::StatusCode::UNAVAILABLE:
         is_refused_ = true;
         if (!WaitOver(absl::ZeroDuration())) break;
-        if (!is_answered_) return NotLetInError(method);
-        return absl::UnavailableError(
-            absl::StrCat(method.path, ": the connection to ", options_.peer,
-                         " broke before the answer (", message,
-                         "); whether the server acted on it is unknown"));
+        return server_.Broken(method, message);
       case grpc::StatusCode::DEADLINE_EXCEEDED:
         // gRPC's own words; a handler that says the same has no better ones.
         if (message != "Deadline Exceeded" || !timeout.has_value()) break;
-        return absl::DeadlineExceededError(
-            absl::StrCat(method.path, ": no answer from ", options_.peer,
-                         " within ", absl::FormatDuration(*timeout)));
+        return server_.TooLate(method, *timeout);
       case grpc::StatusCode::CANCELLED:
         // gRPC's own words again: not we cancelled, but a server that stops.
         if (message != "CANCELLED") break;
-        return absl::UnavailableError(
-            absl::StrCat(method.path, ": ", options_.peer,
-                         " cancelled the call, as servers do that stop; "
-                         "whether it acted on it is unknown"));
+        return server_.Stopping(method);
       case grpc::StatusCode::UNIMPLEMENTED:
         // A handler always says something.
-        if (message.empty()) return absl::UnimplementedError(Gone(method));
+        if (message.empty()) return server_.MissingMethod(method);
         break;
       default:
         break;
@@ -210,43 +172,14 @@ class GrpcTransport::Connection {
             status.error_message() == "Trying to connect an http1.x server");
   }
 
-  absl::Status NotLetInError(const Method& method) const {
-    return absl::UnavailableError(absl::StrCat(
-        method.path, ": ", options_.peer,
-        " closed the connection without an answer: it is stopping, or uid ",
-        ::geteuid(), " is not let in, or there are too many connections"));
-  }
-
-  std::string Gone(const Method& method) const ABSL_LOCKS_EXCLUDED(mu_) {
-    std::string text =
-        absl::StrCat(options_.peer, " has no method ", method.path);
-    MutexLock lock(mu_);
-    const auto service = fingerprints_.find(method.service);
-    if (!knows_services_) {
-      absl::StrAppend(&text, "; it may be built from another .proto");
-    } else if (service == fingerprints_.end()) {
-      absl::StrAppend(&text, "; it does not serve ",
-                      std::string(method.service));
-    } else if (service->second != method.fingerprint) {
-      absl::StrAppend(&text, "; it was built from another .proto");
-    }
-    return text;
-  }
-
-  const GrpcTransportOptions options_;
+  const std::size_t max_message_bytes_;
+  ServerView server_;
   // Our own descriptor of the connection, to ask the kernel about it: gRPC's
   // must not be used, and its channel cannot say whether it is connected.
   const UniqueFd watch_;
   const std::shared_ptr<grpc::Channel> channel_;
   mutable std::atomic<bool> is_over_{false};
   std::atomic<bool> is_refused_{false};
-  std::atomic<bool> is_answered_{false};
-
-  mutable Mutex mu_;
-  bool knows_services_ ABSL_GUARDED_BY(mu_) = false;
-  // By service.
-  std::map<std::string, std::string, std::less<>> fingerprints_
-      ABSL_GUARDED_BY(mu_);
 };
 
 // A unary call, which owns itself until its `done` has run.
@@ -284,11 +217,11 @@ class GrpcTransport::UnaryCall final : public grpc::ClientUnaryReactor {
   }
 
   absl::Status End(const grpc::Status& status) const {
-    if (IsFromServer(status.error_code())) connection_->SetAnswered();
-    if (status.ok()) return FitsUs(incoming_.status);
+    if (IsFromServer(status.error_code())) connection_->server().SetAnswered();
+    if (status.ok()) return FitsClient(incoming_.status);
     if (status.error_code() == grpc::StatusCode::CANCELLED &&
         cancellation_.has_value() && cancellation_->is_cancelled()) {
-      return Cancelled(call_->method->path);
+      return CancelledByCaller(*call_->method);
     }
     return connection_->Explain(*call_->method, status, timeout_);
   }
@@ -446,14 +379,14 @@ class GrpcTransport::Stream final
 
   void OnReadDone(bool ok) override ABSL_LOCKS_EXCLUDED(mu_) {
     if (!ok) return LetGo();  // OnDone brings the status, and tells the reader.
-    connection_->SetAnswered();
+    connection_->server().SetAnswered();
     Received done;
     {
       MutexLock lock(mu_);
       if (incoming_.status.ok()) {
         done = std::exchange(received_, nullptr);
       } else {
-        status_ = FitsUs(incoming_.status);
+        status_ = FitsClient(incoming_.status);
       }
     }
     if (done) return done(true);
@@ -493,7 +426,7 @@ class GrpcTransport::Stream final
     if (status.error_code() == grpc::StatusCode::CANCELLED &&
         (is_cancelled_ ||
          (cancellation_.has_value() && cancellation_->is_cancelled()))) {
-      return Cancelled(method_.path);
+      return CancelledByCaller(method_);
     }
     return connection_->Explain(method_, status, timeout_);
   }
@@ -568,10 +501,10 @@ absl::Status GrpcTransport::CheckStart(const Connection& connection,
                                        const CallOptions& options) {
   if (options.cancellation.has_value() &&
       options.cancellation->is_cancelled()) {
-    return Cancelled(method.path);
+    return CancelledByCaller(method);
   }
   if (connection.WaitOver(absl::ZeroDuration())) {
-    return connection.OverError(method);
+    return connection.server().Closed(method);
   }
   if (request == nullptr) return absl::OkStatus();
   return CheckSize(*request, connection.max_message_bytes(), method.path);
@@ -593,8 +526,8 @@ bool GrpcTransport::is_refused() const { return connection_->is_refused(); }
 
 void GrpcTransport::Close() { connection_->Close(); }
 
-void GrpcTransport::set_hello(const v1::HelloReply& hello) {
-  connection_->set_hello(hello);
+void GrpcTransport::set_hello(const absl::StatusOr<v1::HelloReply>& hello) {
+  if (hello.ok()) connection_->server().set_hello(*hello);
 }
 
 }  // namespace tandem::rpc

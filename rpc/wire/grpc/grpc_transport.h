@@ -49,7 +49,8 @@ class GrpcTransport final : public ConnectionTransport {
   bool is_refused() const override;
   bool has_calls() const override { return connection_.use_count() > 1; }
   void Close() override;
-  void set_hello(const v1::HelloReply& hello) override;
+  void Offer(v1::HelloRequest&) const override {}
+  void set_hello(const absl::StatusOr<v1::HelloReply>& hello) override;
 
   // gRPC's channel of this connection, for calls that do not come by way of
   // this class (rpc/client/stub_channel): has_calls() does not count them.
