@@ -387,6 +387,10 @@ absl::Status Serving::StartGrpc(const ServerOptions& options) {
   builder.SetMaxReceiveMessageSize(
       TakesGrpcStreams(options) ? ToInt(options.max_message_bytes) : -1);
   builder.SetMaxSendMessageSize(ToInt(options.max_reply_bytes));
+  // gRPC would decompress a MiB into a GiB, of a call that may be refused, too.
+  for (const auto algorithm : {GRPC_COMPRESS_DEFLATE, GRPC_COMPRESS_GZIP}) {
+    builder.SetCompressionAlgorithmSupportStatus(algorithm, false);
+  }
   // gRPC 1.51 ends a connection whose client begins a call just as another one
   // ends at the limit ("Failed parsing HTTP/2"), so CallGuard has a lower one.
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,

@@ -1,6 +1,7 @@
 // A server that serves what was written for gRPC's own generated classes beside
 // services of our own, tells its health, and reflects.
 
+#include <grpcpp/create_channel_posix.h>
 #include <grpcpp/grpcpp.h>
 #include <unistd.h>
 
@@ -23,6 +24,8 @@
 #include "rpc/client/channel.h"
 #include "rpc/client/stub_channel.h"
 #include "rpc/server/server.h"
+#include "rpc/socket/dial.h"
+#include "rpc/socket/unix_address.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
 #include "tandem/rpc/v1/admin.tandem.h"
@@ -233,6 +236,39 @@ TEST_F(GrpcServicesTest, RequestsBeyondTheSizeAreRefusedAndCounted) {
                         "larger than the limit of 1000 bytes"));
   EXPECT_EQ(Refusals("message-too-large"), 1u);
   EXPECT_TRUE(Get(std::string(900, 'k')).ok());
+}
+
+TEST_F(GrpcServicesTest, CompressedRequestsAreRefusedOfTheirsAndOfOurs) {
+  Start(Options());
+  // Our own channels do not compress.
+  auto fd = Dial(*UnixAddress::Parse(server_->address()), ::geteuid(),
+                 absl::InfiniteFuture());
+  ASSERT_THAT(fd, IsOk());
+  const auto channel = grpc::CreateInsecureChannelFromFd("s", fd->Release());
+  const auto call = [&](grpc_compression_algorithm algorithm) {
+    grpc::ClientContext context;
+    context.set_compression_algorithm(algorithm);
+    kv::v1::GetRequest request;
+    request.set_key(std::string(100'000, 'k'));
+    kv::v1::GetReply reply;
+    return kv::v1::Store::NewStub(channel)->Get(&context, request, &reply);
+  };
+  const auto echo = [&](grpc_compression_algorithm algorithm) {
+    grpc::ClientContext context;
+    context.set_compression_algorithm(algorithm);
+    Item request;
+    request.set_data(std::string(100'000, 'd'));
+    Item reply;
+    return tests::wire::Probe::NewStub(channel)->Echo(&context, request,
+                                                      &reply);
+  };
+  for (const auto algorithm : {GRPC_COMPRESS_DEFLATE, GRPC_COMPRESS_GZIP}) {
+    EXPECT_EQ(call(algorithm).error_code(), grpc::StatusCode::UNIMPLEMENTED);
+    EXPECT_EQ(echo(algorithm).error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  }
+  EXPECT_EQ(probe_.calls, 0);
+  EXPECT_TRUE(call(GRPC_COMPRESS_NONE).ok());
+  EXPECT_TRUE(echo(GRPC_COMPRESS_NONE).ok());
 }
 
 TEST_F(GrpcServicesTest, HealthIsToldOfWhatIsServed) {
