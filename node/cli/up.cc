@@ -38,28 +38,24 @@ constexpr absl::Duration kStopTimeout = absl::Seconds(15);
 constexpr int kConflict = 3;
 
 constexpr char kMore[] =
-    "Starts tandem-kvstore and tandem-node, says where they listen when they\n"
-    "are ready, and stops both on Ctrl-C. The other commands find them by the\n"
-    "same --data.\n\n"
-    "One that dies is started again: at once, and when it dies again within "
-    "10\n"
-    "seconds, after 100 ms, 200 ms and 400 ms. After the fifth time, or when\n"
-    "the node says that its application's state is of another chain or ahead "
-    "of\n"
-    "it, both are stopped, and the exit status is 1.\n\n"
-    "With --json, there is an object for each event:\n"
-    "  "
-    "{\"event\":\"ready\",\"data\":DIR,\"app\":{\"address\":ADDR,\"pid\":PID},"
-    "\n"
-    "   \"node\":{\"address\":ADDR,\"pid\":PID}}  both, also when they are "
-    "again\n"
-    "  {\"event\":\"ended\",\"program\":\"app\" or "
-    "\"node\",\"pid\":PID,\"how\":TEXT,\n"
-    "   \"exit_status\":N or null,\"again_after_seconds\":SECONDS or null}\n"
-    "  {\"event\":\"restarted\",\"program\":\"app\" or "
-    "\"node\",\"pid\":PID}\n\n"
-    "Example:\n"
-    "  tandem up --data ./tandem-data";
+    R"(Starts tandem-kvstore and tandem-node, says where they listen when they
+are ready, and stops both on Ctrl-C. The other commands find them by the
+same --data.
+
+One that dies is started again: at once, and when it dies again within 10
+seconds, after 100 ms, 200 ms and 400 ms. After the fifth time, or when
+the node says that its application's state is of another chain or ahead of
+it, both are stopped, and the exit status is 1.
+
+With --json, there is an object for each event:
+  {"event":"ready","data":DIR,"app":{"address":ADDR,"pid":PID},
+   "node":{"address":ADDR,"pid":PID}}  both, also when they are again
+  {"event":"ended","program":"app" or "node","pid":PID,"how":TEXT,
+   "exit_status":N or null,"again_after_seconds":SECONDS or null}
+  {"event":"restarted","program":"app" or "node","pid":PID}
+
+Example:
+  tandem up --data ./tandem-data)";
 
 absl::StatusOr<std::string> ProgramBesideOurs(const std::string& name) {
   std::error_code error;
