@@ -367,6 +367,22 @@ class DamageTest : public StorageFaultsTest {
     return pair_.client().GetBlock(request);
   }
 
+  // What can be damaged, as FileIn() takes it: all that the node keeps, and
+  // `parts` of the application's database.
+  std::vector<std::pair<std::string, std::string>> FilesWith(
+      const std::vector<std::string>& parts) {
+    const std::string node = node_data();
+    std::vector<std::pair<std::string, std::string>> files = {
+        {node + "/blocks", ".log"},     {node + "/blocks", ".sst"},
+        {node + "/blocks", "MANIFEST"}, {node + "/blocks", "CURRENT"},
+        {node, "genesis.json"},         {node, "priv_validator_key.json"},
+        {node, "tandem-node.json"}};
+    for (const std::string& part : parts) {
+      files.emplace_back(app_data() + "/state", part);
+    }
+    return files;
+  }
+
   // The largest file in `directory` whose name contains `part`.
   static std::string FileIn(const std::string& directory,
                             const std::string& part) {
@@ -446,20 +462,8 @@ class DamageTest : public StorageFaultsTest {
 TEST_F(DamageTest, AFlippedBitIsFoundAndNeverServed) {
   ASSERT_NO_FATAL_FAILURE(MakeChain());
   ASSERT_EQ(Doctor().status, 0) << Doctor().words;
-  const std::string node = node_data();
-  const std::vector<std::pair<std::string, std::string>> files = {
-      {node + "/blocks", ".log"},
-      {node + "/blocks", ".sst"},
-      {node + "/blocks", "MANIFEST"},
-      {node + "/blocks", "CURRENT"},
-      {node, "genesis.json"},
-      {node, "priv_validator_key.json"},
-      {node, "tandem-node.json"},
-      {app_data() + "/state", ".log"},
-      {app_data() + "/state", ".sst"},
-      {app_data() + "/state", "MANIFEST"},
-      {app_data() + "/state", "CURRENT"}};
-  for (const auto& [directory, part] : files) {
+  for (const auto& [directory, part] :
+       FilesWith({".log", ".sst", "MANIFEST", "CURRENT"})) {
     const std::string path = FileIn(directory, part);
     SCOPED_TRACE(path);
     FlipBit(path, 0.4);
@@ -475,23 +479,14 @@ TEST_F(DamageTest, AFlippedBitIsFoundAndNeverServed) {
 
 TEST_F(DamageTest, ATruncatedOrMissingFileIsFoundAndNeverServed) {
   ASSERT_NO_FATAL_FAILURE(MakeChain());
-  const std::string node = node_data();
-  const std::vector<std::pair<std::string, std::string>> files = {
-      {node + "/blocks", ".log"},
-      {node + "/blocks", ".sst"},
-      {node + "/blocks", "MANIFEST"},
-      {node + "/blocks", "CURRENT"},
-      {node, "genesis.json"},
-      {node, "priv_validator_key.json"},
-      {node, "tandem-node.json"},
-      {app_data() + "/state", ".sst"},
-      {app_data() + "/state", "MANIFEST"}};
-  for (const auto& [directory, part] : files) {
+  for (const auto& [directory, part] : FilesWith({".sst", "MANIFEST"})) {
     for (const bool is_missing : {false, true}) {
       // RocksDB takes a MANIFEST that is cut for one whose end was never
       // written. The node's blocks show what is missing, values do not.
-      if (!is_missing && directory != node + "/blocks" && part == "MANIFEST")
+      if (!is_missing && directory == app_data() + "/state" &&
+          part == "MANIFEST") {
         continue;
+      }
       // A node makes a new key: then it is no validator, and makes no blocks.
       if (is_missing && part == "priv_validator_key.json") continue;
       const std::string path = FileIn(directory, part);

@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <csignal>
 #include <fstream>
-#include <latch>
 #include <memory>
+#include <semaphore>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -56,6 +56,34 @@ void Drain(const UniqueFd& fd) {
   while (::recv(fd.get(), bytes, sizeof(bytes), MSG_DONTWAIT) > 0) {
   }
 }
+
+// Calls that are in flight until they are ended.
+class HangingCalls {
+ public:
+  ~HangingCalls() { End(); }
+
+  // Holds a worker, once it has one.
+  void Begin(Channel& channel) {
+    ++begun_;
+    ProbeClient(channel).Hang({}, {.cancellation = cancellation_},
+                              [this](const auto&) { ended_.release(); });
+  }
+  void BeginLater(Channel& channel, const Item& request = {}) {
+    ++begun_;
+    ProbeClient(channel).HangLater(request, {.cancellation = cancellation_},
+                                   [this](const auto&) { ended_.release(); });
+  }
+  // Once it returns they have ended.
+  void End() {
+    cancellation_.Cancel();
+    for (; begun_ > 0; --begun_) ended_.acquire();
+  }
+
+ private:
+  Cancellation cancellation_;
+  int begun_ = 0;
+  std::counting_semaphore<> ended_{0};
+};
 
 class LimitsTest : public ::testing::Test {
  protected:
@@ -270,18 +298,12 @@ TEST_F(LimitsTest, CallsBeyondTheLimitOfAConnectionAreRefusedAndNameIt) {
   };
   // A call is in flight until its answer is written.
   ASSERT_TRUE(Eventually([&] { return in_flight() == 0; }));
-  Cancellation cancellation;
-  std::latch over(3);
-  for (int i = 0; i < 3; ++i) {
-    ProbeClient(*channel_).HangLater(
-        {}, {.cancellation = cancellation},
-        [&](const absl::StatusOr<Item>&) { over.count_down(); });
-  }
+  HangingCalls calls;
+  for (int i = 0; i < 3; ++i) calls.BeginLater(*channel_);
   ASSERT_TRUE(Eventually([&] { return in_flight() == 3; }));
   EXPECT_THAT(Echo(), StatusIs(StatusCode::kResourceExhausted,
                                HasSubstr("max_calls_per_connection")));
-  cancellation.Cancel();
-  over.wait();
+  calls.End();
   EXPECT_TRUE(Eventually([&] { return Echo().ok(); }));
   EXPECT_GE(Refusals("too-many-calls"), 1u);
   EXPECT_EQ(Limit("max_calls_per_connection").limit(), 3u);
@@ -291,11 +313,8 @@ TEST_F(LimitsTest, RequestsBeyondTheMemoryAreRefusedUntilOthersHaveEnded) {
   Start({.max_message_bytes = 1 << 20,
          .max_request_memory = 2 << 20,
          .max_request_memory_per_uid = 1 << 20});
-  Cancellation cancellation;
-  std::latch over(1);
-  ProbeClient(*channel_).HangLater(
-      ItemOf(700'000), {.cancellation = cancellation},
-      [&](const absl::StatusOr<Item>&) { over.count_down(); });
+  HangingCalls calls;
+  calls.BeginLater(*channel_, ItemOf(700'000));
   ASSERT_TRUE(probe_.began.Wait());
   EXPECT_GE(Limit("max_request_memory").used(), 700'000u);
   EXPECT_GE(Limit("max_request_memory_per_uid").used(), 700'000u);
@@ -304,8 +323,7 @@ TEST_F(LimitsTest, RequestsBeyondTheMemoryAreRefusedUntilOthersHaveEnded) {
                        HasSubstr("max_request_memory_per_uid")));
   EXPECT_THAT(Echo(), IsOk()) << "little is not counted";
   EXPECT_EQ(Refusals("out-of-request-memory"), 1u);
-  cancellation.Cancel();
-  over.wait();
+  calls.End();
   EXPECT_TRUE(Eventually(
       [&] { return ProbeClient(*channel_).Echo(ItemOf(700'000), {}).ok(); }));
   EXPECT_TRUE(
@@ -343,16 +361,10 @@ TEST_F(LimitsTest, AnswersBeyondTheSizeAreNotSentAndCounted) {
 
 TEST_F(LimitsTest, CallsThatFindTheQueueFullAreRefusedAndCounted) {
   Start({.workers = 1, .max_queued_calls = 1});
-  ProbeClient probe(*channel_);
-  Cancellation cancellation;
-  std::latch over(2);
-  const auto hang = [&] {
-    probe.Hang({}, {.cancellation = cancellation},
-               [&](const absl::StatusOr<Item>&) { over.count_down(); });
-  };
-  hang();
+  HangingCalls calls;
+  calls.Begin(*channel_);
   ASSERT_TRUE(probe_.began.Wait());
-  hang();
+  calls.Begin(*channel_);
   // Admin runs inline: it needs no worker.
   ASSERT_TRUE(
       Eventually([&] { return Limit("max_queued_calls").used() == 1; }));
@@ -360,56 +372,41 @@ TEST_F(LimitsTest, CallsThatFindTheQueueFullAreRefusedAndCounted) {
                                HasSubstr("1 calls wait for its 1 workers")));
   EXPECT_EQ(Refusals("too-many-queued-calls"), 1u);
   EXPECT_EQ(Limit("max_queued_calls").limit(), 1u);
-  cancellation.Cancel();
-  over.wait();
 }
 
 TEST_F(LimitsTest, ACallIsAnsweredWhileAnotherConnectionHasAllThatItMay) {
   Start({.workers = 4, .max_queued_calls = 4});
   const auto greedy = *Channel::Connect(dir_.Address("s"));
-  ProbeClient probe(*greedy);
-  Cancellation cancellation;
-  std::latch over(5);
-  const auto hang = [&] {
-    probe.Hang({}, {.cancellation = cancellation},
-               [&](const absl::StatusOr<Item>&) { over.count_down(); });
-  };
+  HangingCalls calls;
   // Of the workers, all but one.
   for (int i = 1; i <= 3; ++i) {
-    hang();
+    calls.Begin(*greedy);
     ASSERT_TRUE(Eventually([&] { return probe_.hung == i; }));
   }
   // Of the queue, half.
-  hang();
-  hang();
+  calls.Begin(*greedy);
+  calls.Begin(*greedy);
   ASSERT_TRUE(
       Eventually([&] { return Limit("max_queued_calls").used() == 2; }));
-  EXPECT_THAT(probe.Echo({}, {}),
+  EXPECT_THAT(ProbeClient(*greedy).Echo({}, {}),
               StatusIs(StatusCode::kResourceExhausted,
                        HasSubstr("its share of the server's queue")));
   EXPECT_EQ(Refusals("too-many-queued-calls"), 1u);
   EXPECT_THAT(Echo(), IsOk());
   EXPECT_EQ(probe_.hung, 3);
   EXPECT_EQ(Limit("max_queued_calls").used(), 2u);
-  cancellation.Cancel();
-  over.wait();
 }
 
 TEST_F(LimitsTest, RequestsOfAllTogetherBeyondTheMemoryAreRefused) {
   Start({.max_message_bytes = 1 << 20,
          .max_request_memory = 1 << 20,
          .max_request_memory_per_uid = 2 << 20});
-  Cancellation cancellation;
-  std::latch over(1);
-  ProbeClient(*channel_).HangLater(
-      ItemOf(700'000), {.cancellation = cancellation},
-      [&](const absl::StatusOr<Item>&) { over.count_down(); });
+  HangingCalls calls;
+  calls.BeginLater(*channel_, ItemOf(700'000));
   ASSERT_TRUE(probe_.began.Wait());
   EXPECT_THAT(ProbeClient(*channel_).Echo(ItemOf(700'000), {}),
               StatusIs(StatusCode::kResourceExhausted,
                        HasSubstr("max_request_memory)")));
-  cancellation.Cancel();
-  over.wait();
 }
 
 TEST_F(LimitsTest, MemoryThatHasNoRoomForAMessageIsRefusedAtStart) {
@@ -587,11 +584,8 @@ TEST_F(LimitsTest, AHandlerThatIsNotBlockedInReadIsLeftAlone) {
 TEST_F(LimitsTest, AConnectionWithoutCallsIsEndedOneWithACallIsNot) {
   Start({.idle_timeout = absl::Milliseconds(100)});
   const auto busy = Channel::Connect(dir_.Address("s"));
-  Cancellation cancellation;
-  std::latch over(1);
-  ProbeClient(**busy).HangLater(
-      {}, {.cancellation = cancellation},
-      [&](const absl::StatusOr<Item>&) { over.count_down(); });
+  HangingCalls calls;
+  calls.BeginLater(**busy);
   ASSERT_TRUE(probe_.began.Wait());
   // One after the other, so that the busy one has been there for long.
   for (int i = 0; i < 3; ++i) {
@@ -611,8 +605,6 @@ TEST_F(LimitsTest, AConnectionWithoutCallsIsEndedOneWithACallIsNot) {
                                 refusal.count() >= 3;
                        });
   }));
-  cancellation.Cancel();
-  over.wait();
 }
 
 TEST_F(LimitsTest, StatusShowsWhatConnectionsDo) {

@@ -256,6 +256,22 @@ class GuardedTest : public ::testing::Test {
     if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now());
   }
 
+  // Sends `item` three times there and back.
+  template <typename Stub, typename Item>
+  void ExpectChatIsCounted(Stub& stub, const Item& item) {
+    grpc::ClientContext context;
+    const auto stream = stub.Chat(&context);
+    Item answer;
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_TRUE(stream->Write(item));
+      EXPECT_TRUE(stream->Read(&answer));
+    }
+    stream->WritesDone();
+    EXPECT_TRUE(stream->Finish().ok());
+    EXPECT_EQ(connection_->request_bytes(), 3 * item.ByteSizeLong());
+    EXPECT_EQ(connection_->reply_bytes(), 3 * item.ByteSizeLong());
+  }
+
   AccessPolicy policy_ = AccessPolicy().AllowUid(kCaller);
   RefusalLog refusals_{"test"};
   const CallGuard guard_{policy_, kMaxCalls, refusals_};
@@ -519,16 +535,7 @@ TEST_P(GuardedServiceTest, MessagesOfStreamsAreCounted) {
   Start();
   Item item;
   item.set_data(std::string(1000, 'x'));
-  grpc::ClientContext context;
-  const auto stream = stub_->Chat(&context);
-  for (int i = 0; i < 3; ++i) {
-    EXPECT_TRUE(stream->Write(item));
-    EXPECT_TRUE(stream->Read(&item));
-  }
-  stream->WritesDone();
-  EXPECT_TRUE(stream->Finish().ok());
-  EXPECT_EQ(connection_->request_bytes(), 3 * item.ByteSizeLong());
-  EXPECT_EQ(connection_->reply_bytes(), 3 * item.ByteSizeLong());
+  ExpectChatIsCounted(*stub_, item);
 }
 
 TEST_P(GuardedServiceTest, StreamThatMemoryIsShortForIsEnded) {
@@ -626,18 +633,7 @@ TEST_F(GuardedTest, MessagesThatAreNotParsedAreCountedToo) {
   const auto stub = Streams::NewStub(channel_);
   tests::wire::other::Item item;
   item.set_data(std::string(1000, 'x'));
-  {
-    grpc::ClientContext context;
-    const auto stream = stub->Chat(&context);
-    for (int i = 0; i < 3; ++i) {
-      EXPECT_TRUE(stream->Write(item));
-      EXPECT_TRUE(stream->Read(&item));
-    }
-    stream->WritesDone();
-    EXPECT_TRUE(stream->Finish().ok());
-  }
-  EXPECT_EQ(connection_->request_bytes(), 3 * item.ByteSizeLong());
-  EXPECT_EQ(connection_->reply_bytes(), 3 * item.ByteSizeLong());
+  ExpectChatIsCounted(*stub, item);
   grpc::ClientContext context;
   tests::wire::other::Item sum;
   const auto writer = stub->Sum(&context, &sum);
