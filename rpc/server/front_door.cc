@@ -32,6 +32,10 @@ constexpr int kAcceptsInARow = 64;
 constexpr absl::Duration kPause = absl::Milliseconds(100);
 constexpr absl::Duration kBetweenPauseLines = absl::Minutes(1);
 constexpr absl::Duration kLongestPeriod = absl::Seconds(1);
+// Shorter than the time between pings, whose answers are no calls.
+constexpr absl::Duration kLongestSilence = absl::Seconds(5);
+// Of a connection that was handed over. Once: it is gRPC that closes it.
+constexpr std::uint32_t kItsEnd = EPOLLRDHUP | EPOLLONESHOT;
 // Not for clients.
 constexpr rlim_t kKeptDescriptors = 32;
 
@@ -95,6 +99,7 @@ FrontDoor::FrontDoor(int listening, FrontDoorOptions options,
       period_(std::min({PeriodFor(options_.idle_timeout),
                         PeriodFor(options_.write_timeout),
                         PeriodFor(options_.read_timeout)})),
+      silence_(std::min(options_.idle_timeout, kLongestSilence)),
       table_(table),
       refusals_(refusals),
       hand_over_(std::move(hand_over)) {}
@@ -186,7 +191,7 @@ void FrontDoor::HandleEvents(std::uint64_t id, std::uint32_t events) {
     return;
   }
   const auto it = waiting_.find(id);
-  if (it == waiting_.end()) return ForgetServed(id);
+  if (it == waiting_.end()) return HandleServed(id, events);
   LookAtFirstBytes(id, it->second,
                    (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
 }
@@ -245,9 +250,8 @@ void FrontDoor::PauseAccepting(int error) {
   next_pause_line_ = now + kBetweenPauseLines;
   const bool is_descriptors = error == EMFILE || error == ENFILE;
   spdlog::error(
-      "{}: no connection can be accepted: {} ({}); it is tried again ten times "
-      "a "
-      "second; {}",
+      "{}: no connection can be accepted: {} ({}); it is tried again ten "
+      "times a second; {}",
       refusals_.address(), std::strerror(error), error,
       is_descriptors
           ? "let the process have more descriptors (ulimit -n)"
@@ -345,8 +349,7 @@ void FrontDoor::Serve(std::uint64_t id, Waiting& waiting) {
   // which the duplicate shares.
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd.get(), nullptr);
   UniqueFd duplicate(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
-  if (!duplicate.is_valid() ||
-      !Watch(duplicate.get(), id, EPOLLRDHUP | EPOLLONESHOT)) {
+  if (!duplicate.is_valid() || !Watch(duplicate.get(), id, kItsEnd)) {
     Refuse(Refusal::kOutOfDescriptors, waiting.caller,
            "the process has no descriptors left (ulimit -n)");
     return ForgetWaiting(id);
@@ -366,6 +369,17 @@ void FrontDoor::Serve(std::uint64_t id, Waiting& waiting) {
   hand_over_(std::move(fd));
 }
 
+void FrontDoor::HandleServed(std::uint64_t id, std::uint32_t events) {
+  const auto it = served_.find(id);
+  if (it == served_.end()) return;
+  Served& served = it->second;
+  const bool has_ended = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+  if (has_ended || !Rewatch(served.duplicate.get(), id, kItsEnd)) {
+    return ForgetServed(id);
+  }
+  served.is_listened_to = false;
+}
+
 void FrontDoor::ForgetWaiting(std::uint64_t id) {
   const auto it = waiting_.find(id);
   Leave(it->second.caller.uid);
@@ -374,7 +388,6 @@ void FrontDoor::ForgetWaiting(std::uint64_t id) {
 
 void FrontDoor::ForgetServed(std::uint64_t id) {
   const auto it = served_.find(id);
-  if (it == served_.end()) return;
   it->second.connection->MarkEnded();
   Leave(it->second.connection->caller().uid);
   // Not left to gRPC, which keeps one for ever whose client reads nothing and
@@ -408,7 +421,7 @@ void FrontDoor::LookAtServed() {
     if (served.is_shut) continue;
     served.connection->EndSilent(options_.read_timeout);
     if (served.connection->EndStalled(options_.write_timeout)) {
-      EndIfIdle(served, now);
+      EndIfIdle(id, served, now);
     } else {
       Shut(served, Refusal::kSlowReader,
            "the client reads nothing (write_timeout)");
@@ -416,13 +429,22 @@ void FrontDoor::LookAtServed() {
   }
 }
 
-void FrontDoor::EndIfIdle(Served& served, absl::Time now) {
+void FrontDoor::EndIfIdle(std::uint64_t id, Served& served, absl::Time now) {
   const ServerConnection& connection = *served.connection;
   const std::uint64_t calls = connection.calls();
   if (connection.calls_in_flight() > 0 || calls != served.calls_before) {
     served.idle_since = now;
     served.calls_before = calls;
-  } else if (now - served.idle_since >= options_.idle_timeout) {
+    return;
+  }
+  const absl::Duration idle = now - served.idle_since;
+  if (idle < options_.idle_timeout - silence_) return;
+  if (!served.is_listened_to) {
+    served.silent_since = now;
+    served.is_listened_to =
+        Rewatch(served.duplicate.get(), id, EPOLLIN | kItsEnd);
+  } else if (idle >= options_.idle_timeout &&
+             now - served.silent_since >= silence_) {
     Shut(served, Refusal::kIdle, "it had no call for longer than idle_timeout");
   }
 }
@@ -471,6 +493,13 @@ bool FrontDoor::Watch(int fd, std::uint64_t id, std::uint32_t events) {
   event.events = events;
   event.data.u64 = id;
   return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+bool FrontDoor::Rewatch(int fd, std::uint64_t id, std::uint32_t events) {
+  epoll_event event{};
+  event.events = events;
+  event.data.u64 = id;
+  return ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) == 0;
 }
 
 void FrontDoor::UpdateCounts() {

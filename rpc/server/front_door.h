@@ -35,8 +35,10 @@ struct FrontDoorOptions {
   int max_connections_per_uid = 256;
   // From accept(2) until the client's first 24 bytes are there.
   absl::Duration preface_timeout = absl::Seconds(5);
-  // Without a call; then the connection is ended. A call that comes in just
-  // then is lost with it.
+  // Without a call; then the connection is ended, once its client has been
+  // silent for 5 s too, or for this where it is shorter: gRPC shows a unary
+  // call when all of its request is there. What comes in just then is lost with
+  // it.
   absl::Duration idle_timeout = absl::InfiniteDuration();
   // For a client to take one message of an answer; then the call is ended, and
   // after as long again the connection.
@@ -135,6 +137,9 @@ class FrontDoor {
     // Since when it had no call when we looked, and how many before.
     absl::Time idle_since;
     std::uint64_t calls_before = 0;
+    // Whether its next byte wakes us, and since when none has.
+    bool is_listened_to = false;
+    absl::Time silent_since;
     bool is_shut = false;
   };
   // What one uid has.
@@ -163,17 +168,20 @@ class FrontDoor {
   void HandleEvents(std::uint64_t id, std::uint32_t events);
   void LookAtFirstBytes(std::uint64_t id, Waiting& connection, bool peer_left);
   void Serve(std::uint64_t id, Waiting& waiting);
+  void HandleServed(std::uint64_t id, std::uint32_t events);
   void ForgetWaiting(std::uint64_t id);
   void ForgetServed(std::uint64_t id);
   void Leave(uid_t uid);
   void CloseOverdue();
   void LookAtServed();
-  void EndIfIdle(Served& served, absl::Time now);
+  void EndIfIdle(std::uint64_t id, Served& served, absl::Time now);
   void Shut(Served& served, Refusal reason, std::string_view why);
   void CloseWaiting();
   void EndServed();
   int NextWakeUpMillis() const;
   bool Watch(int fd, std::uint64_t id, std::uint32_t events);
+  // For others than before.
+  bool Rewatch(int fd, std::uint64_t id, std::uint32_t events);
   void UpdateCounts() ABSL_LOCKS_EXCLUDED(mu_);
 
   // -1: nothing is accepted.
@@ -182,6 +190,8 @@ class FrontDoor {
   const std::string who_may_connect_;
   // How often LookAtServed() does.
   const absl::Duration period_;
+  // For how long the idle must be silent before they are ended.
+  const absl::Duration silence_;
   ConnectionTable& table_;
   RefusalLog& refusals_;
   const HandOver hand_over_;

@@ -85,9 +85,11 @@ struct ServerOptions {
   int max_connections_per_uid = 256;
   // How long a client may take for its first 24 bytes.
   absl::Duration preface_timeout = absl::Seconds(5);
-  // How long a connection may be without a call, then it is closed. Off: an
-  // idle client costs little and counts against the limits above, one that is
-  // dead is noticed by pings, and for a client with state (Session) a closed
+  // How long a connection may be without a call; then it is closed, once its
+  // client has sent nothing for 5 s too (or for this time, where it is
+  // shorter), since a unary call counts when all of its request is there. Off:
+  // an idle client costs little and counts against the limits above, one that
+  // is dead is noticed by pings, and for a client with state (Session) a closed
   // connection is a restarted server. The node of a pair that nobody uses would
   // be such a client.
   absl::Duration idle_timeout = absl::InfiniteDuration();

@@ -85,6 +85,15 @@ class HangingCalls {
   std::counting_semaphore<> ended_{0};
 };
 
+// What came before the end is taken.
+bool IsClosed(const UniqueFd& fd) {
+  return Eventually([&] {
+    Drain(fd);
+    char byte;
+    return ::recv(fd.get(), &byte, 1, MSG_DONTWAIT) == 0;
+  });
+}
+
 class LimitsTest : public ::testing::Test {
  protected:
   void Start(ServerOptions options = {}) {
@@ -605,6 +614,28 @@ TEST_F(LimitsTest, AConnectionWithoutCallsIsEndedOneWithACallIsNot) {
                                 refusal.count() >= 3;
                        });
   }));
+}
+
+// gRPC shows it to us when all of it is there.
+TEST_F(LimitsTest, AConnectionWhoseRequestStillComesIsNotIdle) {
+  Start({.idle_timeout = absl::Seconds(2)});
+  const std::string call =
+      test::Greeting() + test::UnaryCall(1, "/tests.wire.Probe/Echo",
+                                         ItemOf(50).SerializeAsString());
+  const std::size_t cut = call.size() - 50;
+  const UniqueFd slow = test::ConnectTo(dir_.File("s"));
+  const UniqueFd stuck = test::ConnectTo(dir_.File("s"));
+  for (const UniqueFd* client : {&slow, &stuck}) {
+    test::Say(*client, std::string_view(call).substr(0, cut));
+  }
+  // For longer than idle_timeout.
+  for (std::size_t i = cut; i < call.size(); ++i) {
+    ASSERT_EQ(probe_.calls, 0);
+    test::Say(slow, std::string_view(call).substr(i, 1));
+    absl::SleepFor(absl::Milliseconds(100));
+  }
+  EXPECT_TRUE(Eventually([&] { return probe_.calls == 1; }));
+  EXPECT_TRUE(IsClosed(stuck)) << "it had no call, and did not go on";
 }
 
 TEST_F(LimitsTest, StatusShowsWhatConnectionsDo) {
