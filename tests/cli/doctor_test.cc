@@ -4,7 +4,6 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -17,6 +16,7 @@
 #include "rpc/base/unique_fd.h"
 #include "tests/cli/cli.h"
 #include "tests/support/child.h"
+#include "tests/support/raw_socket.h"
 
 namespace tandem::node::testing {
 namespace {
@@ -25,21 +25,6 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::SizeIs;
-
-// Binds a socket; listens when asked to.
-rpc::UniqueFd MakeSocket(const std::string& path, bool listens) {
-  rpc::UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
-  EXPECT_EQ(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address),
-                   sizeof(address)),
-            0);
-  if (listens) {
-    EXPECT_EQ(::listen(fd.get(), 0), 0);
-  }
-  return fd;
-}
 
 class DoctorTest : public ::testing::Test {
  protected:
@@ -88,7 +73,7 @@ TEST_F(DoctorTest, PrintsAnObjectPerSocket) {
 
 TEST_F(DoctorTest, KnowsAFileThatADeadServerLeft) {
   const std::string path = cli_.File("kv.sock");
-  MakeSocket(path, false).Reset();
+  test::BindTo(path).Reset();
   const Outcome outcome = Examine(path);
   EXPECT_EQ(outcome.status, 1);
   EXPECT_THAT(outcome.out,
@@ -98,7 +83,7 @@ TEST_F(DoctorTest, KnowsAFileThatADeadServerLeft) {
 
 TEST_F(DoctorTest, KnowsWhatAServerLeftThatDiedAsItStarted) {
   const std::string path = cli_.File(".s0123abcd");
-  MakeSocket(path, false).Reset();
+  test::BindTo(path).Reset();
   const Outcome outcome =
       cli_.Run({"doctor", std::filesystem::path(path).parent_path()});
   EXPECT_EQ(outcome.status, 1);
@@ -177,7 +162,7 @@ TEST_F(DoctorTest, KnowsADirectoryThatKeepsUsOut) {
   const std::string directory = cli_.File("closed");
   ASSERT_EQ(::chmod(cli_.File("").c_str(), 0755), 0);
   ASSERT_EQ(::mkdir(directory.c_str(), 0700), 0);
-  const rpc::UniqueFd server = MakeSocket(directory + "/kv.sock", true);
+  const rpc::UniqueFd server = test::ListenAt(directory + "/kv.sock", 0);
   const Outcome outcome = cli_.RunBash(absl::StrCat(
       "setpriv --reuid 20000 --clear-groups \"$0\" doctor unix:", directory,
       "/kv.sock"));
@@ -189,7 +174,7 @@ TEST_F(DoctorTest, KnowsADirectoryThatKeepsUsOut) {
 TEST_F(DoctorTest, KnowsAFileThatADeadServerOfAnotherUserLeft) {
   if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
   const std::string path = cli_.File("kv.sock");
-  MakeSocket(path, false).Reset();
+  test::BindTo(path).Reset();
   ASSERT_EQ(::chown(path.c_str(), 20000, 20000), 0);
   const Outcome outcome = Examine(path);
   EXPECT_EQ(outcome.status, 1);
@@ -200,15 +185,9 @@ TEST_F(DoctorTest, KnowsAFileThatADeadServerOfAnotherUserLeft) {
 
 TEST_F(DoctorTest, KnowsAServerThatTakesNoConnections) {
   const std::string path = cli_.File("kv.sock");
-  const rpc::UniqueFd server = MakeSocket(path, true);
-  // With a backlog of 0 the kernel queues one.
-  rpc::UniqueFd queued(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
-  ASSERT_EQ(::connect(queued.get(), reinterpret_cast<const sockaddr*>(&address),
-                      sizeof(address)),
-            0);
+  const rpc::UniqueFd server = test::ListenAt(path, 0);
+  const rpc::UniqueFd queued = test::ConnectTo(path);
+  ASSERT_TRUE(queued.is_valid());
   const Outcome outcome = Examine(path);
   EXPECT_EQ(outcome.status, 1);
   EXPECT_THAT(outcome.out, HasSubstr("its queue is full"));
@@ -216,7 +195,7 @@ TEST_F(DoctorTest, KnowsAServerThatTakesNoConnections) {
 
 TEST_F(DoctorTest, KnowsAServerThatSaysNothing) {
   const std::string path = cli_.File("kv.sock");
-  const rpc::UniqueFd server = MakeSocket(path, true);
+  const rpc::UniqueFd server = test::ListenAt(path, 0);
   ASSERT_EQ(::listen(server.get(), 16), 0);
   const Outcome outcome = Examine(path);
   EXPECT_EQ(outcome.status, 1);
@@ -228,7 +207,7 @@ TEST_F(DoctorTest, KnowsADirectoryThatKeepsThoseOutWhomTheModeInvites) {
   const std::string directory = cli_.File("closed");
   ASSERT_EQ(::mkdir(directory.c_str(), 0700), 0);
   const std::string path = directory + "/kv.sock";
-  const rpc::UniqueFd server = MakeSocket(path, true);
+  const rpc::UniqueFd server = test::ListenAt(path, 0);
   ASSERT_EQ(::chmod(path.c_str(), 0666), 0);
   const Outcome outcome = Examine(path);
   EXPECT_EQ(outcome.status, 1);

@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -25,6 +24,7 @@
 #include "rpc/testing/process.h"
 #include "rpc/testing/status_matchers.h"
 #include "tests/cli/cli.h"
+#include "tests/support/raw_socket.h"
 
 namespace tandem::node::testing {
 namespace {
@@ -369,26 +369,13 @@ TEST(StatusTest, AServerOfAnotherUserIsExplained) {
                     HasSubstr(absl::StrCat("--server-uid ", ::geteuid()))));
 }
 
-// Binds a socket whose queue takes one connection.
-rpc::UniqueFd Listen(const std::string& path) {
-  rpc::UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
-  EXPECT_EQ(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address),
-                   sizeof(address)),
-            0);
-  EXPECT_EQ(::listen(fd.get(), 0), 0);
-  return fd;
-}
-
 TEST(StatusTest, OneIsToldToStartAPairOnlyWhereNobodyListens) {
   Cli cli;
   const std::string path = cli.File("kv.sock");
   const std::string address = "unix:" + path;
   const auto advice = AllOf(HasSubstr("`tandem doctor " + address + "`"),
                             Not(HasSubstr("tandem up")));
-  const rpc::UniqueFd listening = Listen(path);
+  const rpc::UniqueFd listening = test::ListenAt(path, 0);
   const auto queued = rpc::Dial(*rpc::UnixAddress::Parse(address), ::geteuid(),
                                 absl::InfinitePast());
   ASSERT_TRUE(queued.ok()) << queued.status();

@@ -2,11 +2,9 @@
 // of what becomes of them.
 
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <csignal>
-#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -20,6 +18,7 @@
 #include "rpc/testing/process.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
+#include "tests/support/raw_socket.h"
 
 namespace tandem {
 namespace {
@@ -33,24 +32,13 @@ using ::testing::StartsWith;
 class ActivationTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    listening_ = Bind(SOCK_STREAM, dir_.File("app.sock"));
+    listening_ = test::BindTo(dir_.File("app.sock"), SOCK_STREAM);
     ASSERT_EQ(::listen(listening_.get(), 8), 0);
-    notify_ = Bind(SOCK_DGRAM | SOCK_CLOEXEC, dir_.File("notify"));
+    notify_ = test::BindTo(dir_.File("notify"), SOCK_DGRAM | SOCK_CLOEXEC);
     const timeval limit{.tv_sec = 30, .tv_usec = 0};
     ASSERT_EQ(::setsockopt(notify_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit,
                            sizeof(limit)),
               0);
-  }
-
-  static UniqueFd Bind(int type, const std::string& path) {
-    UniqueFd fd(::socket(AF_UNIX, type, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::strcpy(address.sun_path, path.c_str());
-    EXPECT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&address),
-                     sizeof(address)),
-              0);
-    return fd;
   }
 
   // As systemd does: the socket is descriptor 3, the program's pid is said.

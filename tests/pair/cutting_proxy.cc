@@ -3,42 +3,22 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <utility>
 
+#include "tests/support/raw_socket.h"
+
 namespace tandem {
-namespace {
 
 using rpc::MutexLock;
-
-sockaddr_un AddressOf(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
-  return address;
-}
-
-rpc::UniqueFd NewSocket() {
-  return rpc::UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-}
-
-}  // namespace
 
 CuttingProxy::CuttingProxy(std::string server)
     : server_(std::move(server)),
       path_(dir_.File("proxy.sock")),
-      listening_(NewSocket()),
+      listening_(test::ListenAt(path_, 64)),
       stop_(::eventfd(0, EFD_CLOEXEC)) {
-  const sockaddr_un address = AddressOf(path_);
-  if (::bind(listening_.get(), reinterpret_cast<const sockaddr*>(&address),
-             sizeof(address)) != 0 ||
-      ::listen(listening_.get(), 64) != 0) {
-    ::perror("CuttingProxy");
-    ::abort();
-  }
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -96,14 +76,8 @@ void CuttingProxy::Run() {
 void CuttingProxy::Accept() {
   Connection connection = {rpc::UniqueFd(::accept4(listening_.get(), nullptr,
                                                    nullptr, SOCK_CLOEXEC)),
-                           NewSocket()};
-  const sockaddr_un address = AddressOf(server_);
-  if (!connection[0].is_valid() ||
-      ::connect(connection[1].get(),
-                reinterpret_cast<const sockaddr*>(&address),
-                sizeof(address)) != 0) {
-    return;
-  }
+                           test::ConnectTo(server_)};
+  if (!connection[0].is_valid() || !connection[1].is_valid()) return;
   connections_.push_back(std::move(connection));
 }
 

@@ -4,8 +4,6 @@
 #define TANDEM_TESTS_SUPPORT_RAW_GRPC_H_
 
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -13,21 +11,9 @@
 #include <string_view>
 
 #include "rpc/base/unique_fd.h"
+#include "tests/support/raw_socket.h"
 
 namespace tandem::test {
-
-// A connected socket, which blocks; invalid when nobody listens.
-inline rpc::UniqueFd ConnectTo(const std::string& path) {
-  rpc::UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
-  if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address),
-                sizeof(address)) != 0) {
-    return rpc::UniqueFd();
-  }
-  return fd;
-}
 
 // A server that has closed already hears nothing.
 inline void Say(const rpc::UniqueFd& fd, std::string_view bytes) {

@@ -5,12 +5,10 @@
 #include <grpcpp/grpcpp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <chrono>
-#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -25,6 +23,7 @@
 #include "rpc/testing/temp_dir.h"
 #include "tests/rpc/wire/probe.grpc.pb.h"
 #include "tests/support/child.h"
+#include "tests/support/raw_socket.h"
 
 namespace tandem::rpc {
 namespace {
@@ -244,18 +243,13 @@ TEST(StubChannelImpostorTest, AnImpostorGetsNoByte) {
   // Its exit status: how many clients sent it something.
   test::Child impostor([&] {
     if (!test::Become(test::kForeignUid)) return 99;
-    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-    std::strcpy(address.sun_path, temp.File("s").c_str());
-    if (::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) !=
-            0 ||
-        ::listen(fd, 16) != 0) {
-      return 99;
-    }
+    const UniqueFd listening = test::ListenAt(temp.File("s"));
+    if (!listening.is_valid()) return 99;
     ready.Write('y');
     int fooled = 0;
     for (int i = 0; i < 2; ++i) {
-      const int client = ::accept4(fd, nullptr, nullptr, SOCK_CLOEXEC);
+      const int client =
+          ::accept4(listening.get(), nullptr, nullptr, SOCK_CLOEXEC);
       char byte;
       if (::recv(client, &byte, 1, 0) > 0) ++fooled;
       ::close(client);

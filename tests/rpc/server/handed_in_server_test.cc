@@ -4,10 +4,8 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -24,6 +22,7 @@
 #include "tests/rpc/wire/probe_service.h"
 #include "tests/support/child.h"
 #include "tests/support/eventually.h"
+#include "tests/support/raw_socket.h"
 
 namespace tandem::rpc {
 namespace {
@@ -43,12 +42,7 @@ class HandedInServerTest : public ::testing::Test {
 
   // "fd:N", which listens at the path "s".
   std::string Listening() const {
-    const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::strcpy(address.sun_path, dir_.File("s").c_str());
-    EXPECT_EQ(
-        ::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    const int fd = test::BindTo(dir_.File("s"), SOCK_STREAM).Release();
     EXPECT_EQ(::listen(fd, 1), 0);
     return absl::StrCat("fd:", fd);
   }

@@ -5,11 +5,9 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -22,6 +20,7 @@
 #include "rpc/socket/unix_listener.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
+#include "tests/support/raw_socket.h"
 
 namespace {
 
@@ -69,19 +68,6 @@ class UnixListenerRaceTest : public ::testing::Test {
   std::string Path() const { return dir_.File("s"); }
   std::string LockPath() const { return dir_.File(".s.lock"); }
 
-  // What other programs do.
-  UniqueFd BindAndListen() const {
-    UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::strcpy(address.sun_path, Path().c_str());
-    EXPECT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&address),
-                     sizeof(address)),
-              0);
-    EXPECT_EQ(::listen(fd.get(), 8), 0);
-    return fd;
-  }
-
   testing::TempDir dir_;
 };
 
@@ -124,13 +110,13 @@ TEST_F(UnixListenerRaceTest, WhoKeepsReplacingTheLockFileIsToldOf) {
 
 // By a server that does not know the lock.
 TEST_F(UnixListenerRaceTest, ASocketThatIsReplacedWhileItIsProbedIsLeftAlone) {
-  BindAndListen();
+  test::ListenAt(Path());
   // With a lock file there is one probe, under the lock.
   std::ofstream(LockPath()) << "";
   UniqueFd live;
   Act replace = [&] {
     fs::remove(Path());
-    live = BindAndListen();
+    live = test::ListenAt(Path());
   };
   after_connect = &replace;
   EXPECT_THAT(Listen(), StatusIs(absl::StatusCode::kAlreadyExists,

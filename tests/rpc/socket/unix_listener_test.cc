@@ -6,14 +6,12 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -30,6 +28,7 @@
 #include "rpc/testing/temp_dir.h"
 #include "tests/support/child.h"
 #include "tests/support/descriptors.h"
+#include "tests/support/raw_socket.h"
 #include "tests/support/user_namespace.h"
 
 namespace tandem::rpc {
@@ -87,13 +86,7 @@ class UnixListenerTest : public ::testing::Test {
 
   // What other programs do: bind(2) to the path, and maybe listen(2).
   UniqueFd Bind(int type = SOCK_STREAM, int backlog = 8) const {
-    UniqueFd fd(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::strcpy(address.sun_path, Path().c_str());
-    EXPECT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&address),
-                     sizeof(address)),
-              0);
+    UniqueFd fd = test::BindTo(Path(), type | SOCK_CLOEXEC);
     if (type == SOCK_STREAM) {
       EXPECT_EQ(::listen(fd.get(), backlog), 0);
     }
