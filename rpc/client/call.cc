@@ -1,33 +1,53 @@
 #include "rpc/client/call.h"
 
+#include <utility>
+
 namespace tandem::rpc {
 
 BlockingCall::BlockingCall(const Method& of,
                            google::protobuf::MessageLite* into) {
   method = &of;
   reply = into;
-  done = [](ClientCall* call) {
-    auto* self = static_cast<BlockingCall*>(call);
-    // Notified under the lock: the caller frees the call once it sees is_over_.
-    MutexLock lock(self->mu_);
-    self->is_over_ = true;
-    self->mu_.NotifyOne();
-  };
+  blocking = this;
+  done = [](ClientCall* call) { static_cast<BlockingCall*>(call)->End(); };
 }
 
 absl::Status BlockingCall::Run(Transport& transport,
                                const google::protobuf::MessageLite& request,
                                const CallOptions& options) {
   transport.Start(this, request, options);
-  transport.Wait(*this);
+  if (place_ != nullptr) place_->Wait(*this, id_);
+  {
+    // Who ended it may hold the lock yet.
+    MutexLock lock(mu_);
+    mu_.Await([this] { return is_over(); });
+  }
   return std::move(status);
 }
 
-void BlockingCall::Await() {
+void BlockingCall::End() {
+  // Notified under the lock: the caller frees the call once it sees is_over_.
   MutexLock lock(mu_);
-  mu_.Await([this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return is_over_; });
+  is_over_.store(true, std::memory_order_release);
+  mu_.NotifyOne();
 }
 
-void Transport::Wait(BlockingCall& call) { call.Await(); }
+void BlockingCall::GiveTurn() {
+  MutexLock lock(mu_);
+  has_turn_ = true;
+  mu_.NotifyOne();
+}
+
+bool BlockingCall::TakeTurn() {
+  MutexLock lock(mu_);
+  return std::exchange(has_turn_, false);
+}
+
+void BlockingCall::AwaitTurn(absl::Time deadline) {
+  MutexLock lock(mu_);
+  mu_.AwaitUntil(deadline, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return is_over() || has_turn_;
+  });
+}
 
 }  // namespace tandem::rpc

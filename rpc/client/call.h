@@ -3,11 +3,15 @@
 #ifndef TANDEM_RPC_CLIENT_CALL_H_
 #define TANDEM_RPC_CLIENT_CALL_H_
 
+#include <atomic>
+#include <cstdint>
+#include <memory>
 #include <type_traits>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "google/protobuf/message_lite.h"
 #include "rpc/base/mutex.h"
 #include "rpc/client/transport.h"
@@ -20,6 +24,15 @@ namespace tandem::rpc {
 // Thread safety: thread-compatible; finished by any thread.
 class BlockingCall final : public ClientCall {
  public:
+  // Where a caller waits that may have to read its answer itself.
+  class Place {
+   public:
+    virtual ~Place() = default;
+    // Returns once `call` is over, or will be without this thread. `id` is what
+    // WaitAt() was told.
+    virtual void Wait(BlockingCall& call, std::uint32_t id) = 0;
+  };
+
   // `of`'s reply goes to `into`.
   BlockingCall(const Method& of, google::protobuf::MessageLite* into);
 
@@ -28,12 +41,31 @@ class BlockingCall final : public ClientCall {
                    const google::protobuf::MessageLite& request,
                    const CallOptions& options) ABSL_LOCKS_EXCLUDED(mu_);
 
-  // For Transport::Wait: blocks until the call is over.
-  void Await() ABSL_LOCKS_EXCLUDED(mu_);
+  // For Transport::Start: has the caller go to `place`.
+  void WaitAt(std::shared_ptr<Place> place, std::uint32_t id) {
+    place_ = std::move(place);
+    id_ = id;
+  }
+
+  bool is_over() const { return is_over_.load(std::memory_order_acquire); }
+
+  // For places, of whose callers one at a time has the turn to read.
+  void GiveTurn() ABSL_LOCKS_EXCLUDED(mu_);
+  // Whether GiveTurn() was called since the last time.
+  bool TakeTurn() ABSL_LOCKS_EXCLUDED(mu_);
+  // Waits until the call is over, it was given the turn, or for `deadline`.
+  void AwaitTurn(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
+  void End() ABSL_LOCKS_EXCLUDED(mu_);
+
+  std::shared_ptr<Place> place_;
+  std::uint32_t id_ = 0;
+
   Mutex mu_;
-  bool is_over_ ABSL_GUARDED_BY(mu_) = false;
+  // Changes under the lock, as if guarded by it.
+  std::atomic<bool> is_over_{false};
+  bool has_turn_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 // Calls and waits. Blocks the thread for at most the call's timeout.

@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "google/protobuf/message_lite.h"
 #include "rpc/client/cancellation.h"
+#include "rpc/wire/metadata.h"
 #include "rpc/wire/method.h"
 #include "rpc/wire/stream.h"
 
@@ -30,17 +31,25 @@ struct CallOptions {
   bool wait_for_ready = false;
   // Cancels the call when told to.
   std::optional<Cancellation> cancellation = std::nullopt;
+  // What the handler finds in Call::metadata(). What no wire can carry ends the
+  // call with kInvalidArgument (CheckMetadata()).
+  Metadata metadata = {};
 };
+
+class BlockingCall;
 
 // One unary call in flight, made by the generated client. The transport fills
 // `reply` and `status`, then runs `done` once, without locks held, on any
 // thread, maybe before Start returns. The object may be gone when `done`
-// returns.
+// returns. While `done` runs, answers to other calls may have to wait.
 struct ClientCall {
   const Method* method = nullptr;
   google::protobuf::MessageLite* reply = nullptr;
   absl::Status status;
   void (*done)(ClientCall*) = nullptr;
+  // This call, where the thread that calls Start waits for it: a wire whose
+  // blocked callers read the socket themselves says where (WaitAt()).
+  BlockingCall* blocking = nullptr;
 };
 
 // The client's end of a stream.
@@ -53,8 +62,6 @@ class ClientStream : public MessageStream {
   // How the stream ended, once Receive has said false. Until then kOk.
   virtual absl::Status status() const = 0;
 };
-
-class BlockingCall;
 
 // Carries calls to one peer.
 //
@@ -84,10 +91,6 @@ class Transport {
   virtual std::shared_ptr<ClientStream> Open(
       const Method& method, const google::protobuf::MessageLite* request,
       const CallOptions& options) = 0;
-
-  // Blocks until `call`, begun by Start(), is done. A wire whose blocked
-  // callers read the socket themselves does so here; the default waits.
-  virtual void Wait(BlockingCall& call);
 };
 
 }  // namespace tandem::rpc

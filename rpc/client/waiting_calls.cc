@@ -166,6 +166,8 @@ absl::Duration WaitingCalls::Queue::Try() {
 void WaitingCalls::Queue::BeginAll(Connection& connection) {
   for (WaitingCall& waiting : TakeAll()) {
     StopCancellation(waiting);
+    // Its caller waits elsewhere.
+    waiting.call->blocking = nullptr;
     waiting.options.timeout =
         std::max(waiting.deadline - absl::Now(), absl::ZeroDuration());
     connection.transport().Start(waiting.call, *waiting.request,

@@ -16,6 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "rpc/base/mutex.h"
+#include "rpc/base/status_macros.h"
 #include "rpc/client/failed_stream.h"
 #include "rpc/client/server_view.h"
 #include "rpc/wire/grpc/callback_threads.h"
@@ -78,8 +79,9 @@ grpc::ChannelArguments ChannelArgs() {
   return args;
 }
 
-void SetTimeout(std::optional<absl::Duration> timeout,
+void SetContext(std::optional<absl::Duration> timeout, const Metadata& metadata,
                 grpc::ClientContext* context) {
+  for (const auto& [key, value] : metadata) context->AddMetadata(key, value);
   if (!timeout.has_value() || *timeout > kLongestTimeout) return;
   context->set_deadline(absl::ToChronoTime(absl::Now() + *timeout));
 }
@@ -196,8 +198,8 @@ class GrpcTransport::UnaryCall final : public grpc::ClientUnaryReactor {
                   absl::InternalError(absl::StrCat(
                       call->method->path, ": the server sent no reply"))} {}
 
-  void Begin(const MessageLite& request) {
-    SetTimeout(timeout_, &context_);
+  void Begin(const MessageLite& request, const Metadata& metadata) {
+    SetContext(timeout_, metadata, &context_);
     UnaryStub(connection_->channel())
         .PrepareUnaryCall(&context_, call_->method->path, {}, &request,
                           &incoming_, this);
@@ -251,9 +253,9 @@ class GrpcTransport::Stream final
         incoming_{method.path, connection_->max_message_bytes(), nullptr, {}} {}
 
   // `request` is null where the client streams.
-  void Begin(const MessageLite* request) {
+  void Begin(const MessageLite* request, const Metadata& metadata) {
     grpc_owner_ = shared_from_this();
-    SetTimeout(timeout_, &context_);
+    SetContext(timeout_, metadata, &context_);
     StreamStub(connection_->channel())
         .PrepareBidiStreamingCall(&context_, method_.path, {}, this);
     // Reads and writes begin outside gRPC's reactions: no OnDone before LetGo.
@@ -482,7 +484,7 @@ void GrpcTransport::Start(ClientCall* call, const MessageLite& request,
                           const CallOptions& options) {
   call->status = CheckStart(*connection_, *call->method, &request, options);
   if (!call->status.ok()) return call->done(call);
-  (new UnaryCall(connection_, call, options))->Begin(request);
+  (new UnaryCall(connection_, call, options))->Begin(request, options.metadata);
 }
 
 std::shared_ptr<ClientStream> GrpcTransport::Open(const Method& method,
@@ -491,7 +493,7 @@ std::shared_ptr<ClientStream> GrpcTransport::Open(const Method& method,
   absl::Status status = CheckStart(*connection_, method, request, options);
   if (!status.ok()) return FailedStream(std::move(status));
   auto stream = std::make_shared<Stream>(connection_, method, options);
-  stream->Begin(request);
+  stream->Begin(request, options.metadata);
   return stream;
 }
 
@@ -506,6 +508,7 @@ absl::Status GrpcTransport::CheckStart(const Connection& connection,
   if (connection.WaitOver(absl::ZeroDuration())) {
     return connection.server().Closed(method);
   }
+  TANDEM_RETURN_IF_ERROR(CheckMetadata(options.metadata));
   if (request == nullptr) return absl::OkStatus();
   return CheckSize(*request, connection.max_message_bytes(), method.path);
 }

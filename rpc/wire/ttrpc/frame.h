@@ -22,6 +22,9 @@ namespace tandem::rpc::ttrpc {
 inline constexpr std::size_t kHeaderBytes = 10;
 // The most that a frame carries where nothing else was agreed on.
 inline constexpr std::size_t kMaxPlainData = 4 << 20;
+// The messages that may be sent on a stream before credit is granted, where
+// that was agreed on.
+inline constexpr std::uint32_t kInitialCredit = 32;
 
 enum FrameType : std::uint8_t {
   kRequest = 1,   // Opens a stream.
