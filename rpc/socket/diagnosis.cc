@@ -185,6 +185,12 @@ class Doctor {
     if (!opened->safe.ok() && !allow_shared_directory_.empty()) {
       Note(absl::StrCat(opened->safe.message(),
                         "; allowed, because: ", allow_shared_directory_));
+    } else if (const auto server = ServerUid();
+               !opened->safe.ok() && server && IsSafeFor(*server)) {
+      Note(absl::StrCat(UserName(*server), ", whom the server runs as, can ",
+                        "replace what is in ", directory_,
+                        ", and clients of theirs accept that; a server of ",
+                        UserName(::geteuid()), " does not start there"));
     } else if (!opened->safe.ok()) {
       Problem(absl::StrCat(opened->safe.message(),
                            " (where that is meant, start the server, and tell "
@@ -194,6 +200,26 @@ class Doctor {
       Fine(absl::StrCat("nobody else can replace what is in ", directory_));
     }
     return true;
+  }
+
+  // Asked once: the queue of the server may be short.
+  const Probe& Ask() {
+    if (!probe_) probe_ = Connect(path_);
+    return *probe_;
+  }
+
+  // Whom the server runs as, if one takes our connection.
+  std::optional<uid_t> ServerUid() {
+    if (Ask().error != 0) return std::nullopt;
+    const auto server = PeerCredentialsOf(Ask().connection.get());
+    if (!server.ok()) return std::nullopt;
+    return server->uid;
+  }
+
+  // Whether nobody but `server` can replace what is in the directory.
+  bool IsSafeFor(uid_t server) const {
+    const auto opened = OpenDirectory(directory_, server);
+    return opened.ok() && opened->safe.ok();
   }
 
   // How to keep others from writing to the first directory where they may.
@@ -239,6 +265,14 @@ class Doctor {
     holder_ = LockHolder(info);
     if (holder_) {
       Fine(absl::StrCat("the lock is held by ", ProcessName(*holder_)));
+    } else if (::faccessat(AT_FDCWD, lock_path_.c_str(), R_OK | W_OK,
+                           AT_EACCESS) != 0) {
+      Note(
+          absl::StrCat("the lock file ", lock_path_, " belongs to ",
+                       UserName(info.st_uid), " (mode ", Mode(info),
+                       "): a server of ", UserName(::geteuid()),
+                       " cannot start here"),
+          absl::StrCat("if no server of theirs runs: rm ", Quoted(lock_path_)));
     } else if (!IsUser(info.st_uid, ::geteuid()) && !IsUser(info.st_uid, 0)) {
       Note(absl::StrCat("the lock file ", lock_path_, " belongs to ",
                         UserName(info.st_uid), " (mode ", Mode(info),
@@ -258,10 +292,9 @@ class Doctor {
           absl::StrCat("mv ", Quoted(path_), " elsewhere"));
       return;
     }
-    const Probe probe = Connect(path_);
-    switch (probe.error) {
+    switch (Ask().error) {
       case 0:
-        LookAtServer(probe.connection.get());
+        LookAtServer(Ask().connection.get());
         break;
       case EAGAIN:
         Problem(absl::StrCat("a server lives at ", path_,
@@ -281,7 +314,7 @@ class Doctor {
         break;
       default:
         Problem(absl::StrCat("cannot connect to ", path_, ": ",
-                             std::strerror(probe.error)),
+                             std::strerror(Ask().error)),
                 "");
     }
     LookAtMode(info);
@@ -299,6 +332,14 @@ class Doctor {
                        "is no socket at ",
                        path_),
           "restart that server");
+    } else if (struct stat info; ::faccessat(AT_FDCWD, directory_.c_str(),
+                                             W_OK | X_OK, AT_EACCESS) != 0 &&
+                                 ::stat(directory_.c_str(), &info) == 0) {
+      Problem(absl::StrCat("no server: there is no socket at ", path_, ", and ",
+                           UserName(::geteuid()), " may not make one in ",
+                           directory_, " (owner ", UserName(info.st_uid),
+                           ", mode ", Mode(info), ")"),
+              absl::StrCat("start the server as ", UserName(info.st_uid)));
     } else {
       Problem(absl::StrCat("no server: there is no socket at ", path_),
               "start the server");
@@ -405,6 +446,7 @@ class Doctor {
   const std::string directory_;
   const std::string lock_path_;
   const std::string allow_shared_directory_;
+  std::optional<Probe> probe_;
   std::optional<pid_t> holder_;
   Diagnosis diagnosis_;
 };

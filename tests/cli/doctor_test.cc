@@ -171,6 +171,55 @@ TEST_F(DoctorTest, KnowsADirectoryThatKeepsUsOut) {
                     HasSubstr(absl::StrCat("chmod go+x '", directory, "'"))));
 }
 
+TEST_F(DoctorTest, KnowsADirectoryWhereWeMayMakeNoSocket) {
+  if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  ASSERT_EQ(::chmod(cli_.File("").c_str(), 0755), 0);
+  const std::string address = absl::StrCat("unix:", cli_.File("kv.sock"));
+  const Outcome outcome = cli_.RunBash(absl::StrCat(
+      "setpriv --reuid 20000 --clear-groups \"$0\" doctor ", address));
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("uid 20000 may not make one in "),
+                                 HasSubstr("mend: start the server as root")));
+}
+
+TEST_F(DoctorTest, KnowsALockFileThatWeMayNotOpen) {
+  if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  const std::string directory = cli_.File("theirs");
+  ASSERT_EQ(::chmod(cli_.File("").c_str(), 0755), 0);
+  ASSERT_EQ(::mkdir(directory.c_str(), 0755), 0);
+  ASSERT_EQ(::chown(directory.c_str(), 20000, 20000), 0);
+  const std::string lock = directory + "/.kv.sock.lock";
+  ASSERT_TRUE(rpc::UniqueFd(::open(lock.c_str(), O_CREAT | O_CLOEXEC, 0600))
+                  .is_valid());
+  const Outcome outcome = cli_.RunBash(absl::StrCat(
+      "setpriv --reuid 20000 --clear-groups \"$0\" doctor unix:", directory,
+      "/kv.sock"));
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("a server of uid 20000 cannot start here"),
+                    HasSubstr(absl::StrCat("rm '", lock, "'"))));
+}
+
+TEST_F(DoctorTest, FindsNothingWrongWithADirectoryOfTheServersUser) {
+  if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
+  const std::string directory = cli_.File("theirs");
+  const std::string path = directory + "/kv.sock";
+  ASSERT_EQ(::mkdir(directory.c_str(), 0755), 0);
+  ASSERT_EQ(::chown(directory.c_str(), 20000, 20000), 0);
+  const rpc::UniqueFd server = test::BindTo(path);
+  const auto listen_as = [&](uid_t uid) {
+    return ::seteuid(uid) == 0 && ::listen(server.get(), 16) == 0 &&
+           ::seteuid(0) == 0;
+  };
+  ASSERT_TRUE(listen_as(20000));
+  EXPECT_THAT(Examine(path).out,
+              AllOf(HasSubstr("note: uid 20000, whom the server runs as, can "
+                              "replace what is in "),
+                    Not(HasSubstr("in the socket's place"))));
+  ASSERT_TRUE(listen_as(20001));
+  EXPECT_THAT(Examine(path).out,
+              HasSubstr("problem: the directory " + directory));
+}
+
 TEST_F(DoctorTest, KnowsAFileThatADeadServerOfAnotherUserLeft) {
   if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
   const std::string path = cli_.File("kv.sock");
