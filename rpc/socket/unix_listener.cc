@@ -193,7 +193,13 @@ absl::Status UnixListener::TryLock() {
       directory_.get(), name.c_str(),
       O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600));
   if (!lock_.is_valid()) {
-    return Failed(errno, absl::StrCat("open the lock file ", name));
+    const int error = errno;
+    return Failed(
+        error,
+        absl::StrCat("open the lock file ", name,
+                     error == EACCES ? " (the directory, and the file if there "
+                                       "is one, must be ours to write)"
+                                     : ""));
   }
   struct stat info;
   if (::fstat(lock_.get(), &info) != 0) {

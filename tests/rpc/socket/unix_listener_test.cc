@@ -412,15 +412,17 @@ TEST_F(UnixListenerTest, ADirectoryOfAnotherUserIsRefused) {
 TEST_F(UnixListenerTest, ADirectoryThatIsNotOursToWriteIsRefused) {
   if (!CanBecomeOthers()) GTEST_SKIP() << kNeedsRoot;
   ASSERT_EQ(::chmod(dir_.path().c_str(), 0755), 0);
-  EXPECT_EQ(test::RunAs(kForeignUid,
-                        [this] {
-                          EXPECT_THAT(
-                              Listen(),
-                              StatusIs(absl::StatusCode::kPermissionDenied,
-                                       HasSubstr(dir_.path())));
-                          return HasFailure();
-                        }),
-            0);
+  EXPECT_EQ(
+      test::RunAs(kForeignUid,
+                  [this] {
+                    EXPECT_THAT(
+                        Listen(),
+                        StatusIs(absl::StatusCode::kPermissionDenied,
+                                 AllOf(HasSubstr(dir_.path()),
+                                       HasSubstr("must be ours to write"))));
+                    return HasFailure();
+                  }),
+      0);
 }
 
 TEST_F(UnixListenerTest, AMissingDirectoryIsNamed) {
