@@ -267,13 +267,29 @@ absl::Status UnixListener::RemoveStaleSocket(
   if (::fstat(pin.get(), &pinned) != 0) {
     return Failed(errno, "look at the path");
   }
-  const absl::StatusOr<FileId> named = IdOf(name);
-  if (!named.ok() || *named != FileId{pinned.st_dev, pinned.st_ino}) {
-    return Refuse(absl::StatusCode::kAlreadyExists,
-                  "the path changed while we looked at it: somebody else "
-                  "starts or stops there");
+  const auto is_that = [&](const std::string& file) {
+    const absl::StatusOr<FileId> id = IdOf(file);
+    return id.ok() && *id == FileId{pinned.st_dev, pinned.st_ino};
+  };
+  const absl::Status changed =
+      Refuse(absl::StatusCode::kAlreadyExists,
+             "the path changed while we looked at it: somebody else starts or "
+             "stops there");
+  if (!is_that(name)) return changed;
+  // Moved aside before it is removed: who takes the path just now, without our
+  // lock, gets it back.
+  const std::string aside = RandomName();
+  if (::renameat2(directory_.get(), name.c_str(), directory_.get(),
+                  aside.c_str(), RENAME_NOREPLACE) != 0) {
+    if (errno == ENOENT) return changed;
+    return Failed(errno, "move aside the socket that a dead server left");
   }
-  if (::unlinkat(directory_.get(), name.c_str(), 0) != 0) {
+  if (!is_that(aside)) {
+    ::renameat2(directory_.get(), aside.c_str(), directory_.get(), name.c_str(),
+                RENAME_NOREPLACE);
+    return changed;
+  }
+  if (::unlinkat(directory_.get(), aside.c_str(), 0) != 0) {
     return Failed(errno, "remove the socket that a dead server left");
   }
   return absl::OkStatus();

@@ -29,6 +29,7 @@ using Act = std::function<void()>;
 // Once, unless the act sets it again.
 Act* before_flock = nullptr;
 Act* after_connect = nullptr;
+Act* before_taking_over = nullptr;
 
 void Run(Act*& act) {
   if (Act* const now = std::exchange(act, nullptr)) (*now)();
@@ -48,6 +49,18 @@ extern "C" int connect(int fd, const sockaddr* address, socklen_t size) {
   Run(after_connect);
   errno = error;
   return result;
+}
+
+extern "C" int unlinkat(int directory, const char* name, int flags) noexcept {
+  Run(before_taking_over);
+  return static_cast<int>(::syscall(SYS_unlinkat, directory, name, flags));
+}
+
+extern "C" int renameat2(int from, const char* old_name, int to,
+                         const char* new_name, unsigned flags) noexcept {
+  Run(before_taking_over);
+  return static_cast<int>(
+      ::syscall(SYS_renameat2, from, old_name, to, new_name, flags));
 }
 
 namespace tandem::rpc {
@@ -119,6 +132,20 @@ TEST_F(UnixListenerRaceTest, ASocketThatIsReplacedWhileItIsProbedIsLeftAlone) {
     live = test::ListenAt(Path());
   };
   after_connect = &replace;
+  EXPECT_THAT(Listen(), StatusIs(absl::StatusCode::kAlreadyExists,
+                                 HasSubstr("the path changed")));
+  EXPECT_THAT(Dial(Address(), ::geteuid(), absl::Now()), IsOk());
+}
+
+// Nor one that takes the path when all has been looked at.
+TEST_F(UnixListenerRaceTest, ASocketThatIsReplacedAfterItsProbeIsLeftAlone) {
+  test::ListenAt(Path());
+  UniqueFd live;
+  Act replace = [&] {
+    fs::rename(Path(), dir_.File("dead"));
+    live = test::ListenAt(Path());
+  };
+  before_taking_over = &replace;
   EXPECT_THAT(Listen(), StatusIs(absl::StatusCode::kAlreadyExists,
                                  HasSubstr("the path changed")));
   EXPECT_THAT(Dial(Address(), ::geteuid(), absl::Now()), IsOk());
