@@ -77,7 +77,7 @@ Caller ThisProcess() {
 Caller CallerOf(const InProcessTransport::Options& options) {
   Caller caller = options.caller ? *options.caller : ThisProcess();
   caller.connection_id = 1;
-  caller.wire = Wire::kInProcess;
+  caller.wire = "in-process";
   caller.since = absl::Now();
   return caller;
 }

@@ -14,12 +14,6 @@
 
 namespace tandem::rpc {
 
-// How a call travels.
-enum class Wire : std::uint8_t { kInProcess, kGrpc };
-
-// "in-process", "grpc".
-std::string_view WireName(Wire wire);
-
 // Who is calling, as the kernel said when the connection was made: the
 // effective ids of the process that called connect(2), whoever has the
 // descriptor now.
@@ -32,7 +26,9 @@ struct Caller {
   pid_t pid = 0;
   // Counts the connections of this server instance, from 1.
   std::uint64_t connection_id = 0;
-  Wire wire = Wire::kInProcess;
+  // How the call travels: "in-process", or the name of a wire
+  // (rpc/wire/wire.h), "grpc" or "ttrpc". Lives as long as the program.
+  std::string_view wire = "in-process";
   // When the connection was made.
   absl::Time since = absl::InfinitePast();
 

@@ -11,7 +11,7 @@ v1::CallerInfo ToProto(const Caller& caller) {
   info.mutable_groups()->Add(caller.groups.begin(), caller.groups.end());
   info.set_pid(caller.pid);
   info.set_connection_id(caller.connection_id);
-  info.set_wire(std::string(WireName(caller.wire)));
+  info.set_wire(std::string(caller.wire));
   info.set_is_unmapped(caller.is_unmapped());
   return info;
 }

@@ -1,17 +1,19 @@
 #include "rpc/server/first_bytes.h"
 
 namespace tandem::rpc {
-namespace {
 
-constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-static_assert(kPreface.size() == kFirstBytesNeeded);
-
-}  // namespace
-
-FirstBytes JudgeFirstBytes(std::string_view seen) {
-  if (seen.starts_with(kPreface)) return FirstBytes::kGrpc;
-  return kPreface.starts_with(seen) ? FirstBytes::kNeedMore
-                                    : FirstBytes::kUnknown;
+FirstBytes JudgeFirstBytes(std::string_view seen,
+                           std::span<Wire* const> wires) {
+  seen = seen.substr(0, kMaxFirstBytes);
+  for (Wire* const wire : wires) {
+    const Verdict verdict =
+        seen.empty() ? Verdict::kNeedMore : wire->Judge(seen);
+    if (verdict == Verdict::kMine) return {verdict, wire};
+    if (verdict == Verdict::kNeedMore && seen.size() < kMaxFirstBytes) {
+      return {verdict, nullptr};
+    }
+  }
+  return {Verdict::kNotMine, nullptr};
 }
 
 }  // namespace tandem::rpc

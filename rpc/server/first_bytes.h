@@ -1,25 +1,26 @@
-// What a client's first bytes say of the wire it speaks.
+// Which wire a client speaks, by its first bytes.
 
 #ifndef TANDEM_RPC_SERVER_FIRST_BYTES_H_
 #define TANDEM_RPC_SERVER_FIRST_BYTES_H_
 
-#include <cstddef>
+#include <span>
 #include <string_view>
+
+#include "rpc/wire/wire.h"
 
 namespace tandem::rpc {
 
-enum class FirstBytes {
-  kNeedMore,  // So far right.
-  kGrpc,      // What every HTTP/2 client begins with.
-  kUnknown,   // No wire begins so.
+struct FirstBytes {
+  Verdict verdict;
+  // Of kMine: whose they are.
+  Wire* wire;
 };
 
-// As many say all there is to say.
-inline constexpr std::size_t kFirstBytesNeeded = 24;
-
-// Judges `seen`, all that has come so far; of more than kFirstBytesNeeded, the
-// first. More bytes after those that were right or wrong change nothing.
-FirstBytes JudgeFirstBytes(std::string_view seen);
+// Judges `seen`, all that has come so far; of more than kMaxFirstBytes, the
+// first. The first of `wires` that calls them its own has them: one that needs
+// more keeps those behind it waiting. More bytes after those that said kMine or
+// kNotMine change nothing.
+FirstBytes JudgeFirstBytes(std::string_view seen, std::span<Wire* const> wires);
 
 }  // namespace tandem::rpc
 

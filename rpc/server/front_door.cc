@@ -39,6 +39,9 @@ constexpr std::uint32_t kItsEnd = EPOLLRDHUP | EPOLLONESHOT;
 // Not for clients.
 constexpr rlim_t kKeptDescriptors = 32;
 
+// Caller::wire of who has not said what it speaks.
+constexpr std::string_view kNoWire = "none";
+
 // How often to look whether `timeout` is over.
 absl::Duration PeriodFor(absl::Duration timeout) {
   return std::clamp(timeout / 4, absl::Milliseconds(1), kLongestPeriod);
@@ -56,7 +59,7 @@ Caller CallerOf(const PeerCredentials& peer) {
           .gid = peer.gid,
           .groups = peer.groups,
           .pid = peer.pid,
-          .wire = Wire::kGrpc};
+          .wire = kNoWire};
 }
 
 UniqueFd OpenReserve() {
@@ -67,9 +70,9 @@ UniqueFd OpenReserve() {
 
 absl::StatusOr<std::unique_ptr<FrontDoor>> FrontDoor::Open(
     int listening, FrontDoorOptions options, ConnectionTable& table,
-    RefusalLog& refusals, HandOver hand_over) {
+    RefusalLog& refusals, std::vector<Wire*> wires) {
   auto door = std::unique_ptr<FrontDoor>(new FrontDoor(
-      listening, std::move(options), table, refusals, std::move(hand_over)));
+      listening, std::move(options), table, refusals, std::move(wires)));
   TANDEM_RETURN_IF_ERROR(door->SetUp());
   door->Start();
   return door;
@@ -77,9 +80,9 @@ absl::StatusOr<std::unique_ptr<FrontDoor>> FrontDoor::Open(
 
 absl::StatusOr<std::unique_ptr<FrontDoor>> FrontDoor::OpenFor(
     UniqueFd connection, FrontDoorOptions options, ConnectionTable& table,
-    RefusalLog& refusals, HandOver hand_over) {
-  auto door = std::unique_ptr<FrontDoor>(new FrontDoor(
-      -1, std::move(options), table, refusals, std::move(hand_over)));
+    RefusalLog& refusals, std::vector<Wire*> wires) {
+  auto door = std::unique_ptr<FrontDoor>(
+      new FrontDoor(-1, std::move(options), table, refusals, std::move(wires)));
   TANDEM_RETURN_IF_ERROR(door->SetUp());
   door->Admit(std::move(connection));
   if (door->waiting_.empty()) {
@@ -92,7 +95,7 @@ absl::StatusOr<std::unique_ptr<FrontDoor>> FrontDoor::OpenFor(
 
 FrontDoor::FrontDoor(int listening, FrontDoorOptions options,
                      ConnectionTable& table, RefusalLog& refusals,
-                     HandOver hand_over)
+                     std::vector<Wire*> wires)
     : listening_(listening),
       options_(std::move(options)),
       who_may_connect_("the server lets in " + options_.access.WhoMayConnect()),
@@ -102,7 +105,7 @@ FrontDoor::FrontDoor(int listening, FrontDoorOptions options,
       silence_(std::min(options_.idle_timeout, kLongestSilence)),
       table_(table),
       refusals_(refusals),
-      hand_over_(std::move(hand_over)) {}
+      wires_(std::move(wires)) {}
 
 absl::Status FrontDoor::SetUp() {
   epoll_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
@@ -235,7 +238,7 @@ void FrontDoor::MakeRoom() {
     ++accepted_;
     const absl::StatusOr<PeerCredentials> peer = PeerCredentialsOf(fd.get());
     Refuse(Refusal::kOutOfDescriptors,
-           peer.ok() ? CallerOf(*peer) : Caller{.wire = Wire::kGrpc},
+           peer.ok() ? CallerOf(*peer) : Caller{.wire = kNoWire},
            "the process has no descriptors left (ulimit -n)");
     fd.Reset();
   }
@@ -305,10 +308,12 @@ void FrontDoor::Admit(UniqueFd fd) {
   }
   caller.connection_id = ++last_id_;
   caller.since = absl::Now();
-  const absl::Time deadline = caller.since + options_.preface_timeout;
+  const absl::Time deadline = caller.since + options_.idle_timeout;
   waiting_.emplace(last_id_, Waiting{.fd = std::move(fd),
                                      .caller = std::move(caller),
+                                     .has_spoken = false,
                                      .deadline = deadline});
+  due_.emplace(deadline, last_id_);
 }
 
 void FrontDoor::Refuse(Refusal reason, const Caller& caller,
@@ -318,16 +323,21 @@ void FrontDoor::Refuse(Refusal reason, const Caller& caller,
 
 void FrontDoor::LookAtFirstBytes(std::uint64_t id, Waiting& connection,
                                  bool peer_left) {
-  char bytes[kFirstBytesNeeded];
+  char bytes[kMaxFirstBytes];
   const ssize_t got =
       ::recv(connection.fd.get(), bytes, sizeof(bytes), MSG_PEEK);
   if (got < 0 && (errno == EAGAIN || errno == EINTR) && !peer_left) return;
   const std::string_view seen(bytes, got > 0 ? got : 0);
-  switch (JudgeFirstBytes(seen)) {
-    case FirstBytes::kGrpc:
-      return Serve(id, connection);
-    case FirstBytes::kNeedMore:
-      if (got > 0 && !peer_left) return;
+  const FirstBytes judged = JudgeFirstBytes(seen, wires_);
+  switch (judged.verdict) {
+    case Verdict::kMine:
+      return Serve(id, connection, *judged.wire);
+    case Verdict::kNeedMore:
+      if (got > 0 && !peer_left) {
+        if (std::exchange(connection.has_spoken, true)) return;
+        return SetDeadline(id, connection,
+                           absl::Now() + options_.preface_timeout);
+      }
       if (seen.empty()) {
         ++unused_;
       } else {
@@ -335,15 +345,22 @@ void FrontDoor::LookAtFirstBytes(std::uint64_t id, Waiting& connection,
                "it left before it said what it wants");
       }
       break;
-    case FirstBytes::kUnknown:
+    case Verdict::kNotMine:
       Refuse(Refusal::kUnknownFirstBytes, connection.caller,
-             "its first bytes are not gRPC's");
+             "its first bytes are of none of the server's wires");
       break;
   }
   ForgetWaiting(id);
 }
 
-void FrontDoor::Serve(std::uint64_t id, Waiting& waiting) {
+void FrontDoor::SetDeadline(std::uint64_t id, Waiting& waiting,
+                            absl::Time deadline) {
+  due_.erase({waiting.deadline, id});
+  waiting.deadline = deadline;
+  due_.emplace(deadline, id);
+}
+
+void FrontDoor::Serve(std::uint64_t id, Waiting& waiting, Wire& wire) {
   UniqueFd fd = std::move(waiting.fd);
   // Off before the duplicate is made: what epoll watches is the open file,
   // which the duplicate shares.
@@ -357,8 +374,10 @@ void FrontDoor::Serve(std::uint64_t id, Waiting& waiting) {
   const bool may_call_what_has_no_rule =
       options_.access.MayCallWhatHasNoRule(waiting.caller);
   const auto& memory = of_uid_.find(waiting.caller.uid)->second.request_memory;
+  waiting.caller.wire = wire.name();
   const auto connection = std::make_shared<ServerConnection>(
       std::move(waiting.caller), may_call_what_has_no_rule, memory);
+  due_.erase({waiting.deadline, id});
   waiting_.erase(id);
   served_.emplace(id, Served{.duplicate = std::move(duplicate),
                              .connection = connection,
@@ -366,7 +385,7 @@ void FrontDoor::Serve(std::uint64_t id, Waiting& waiting) {
   ++all_served_;
   UpdateCounts();
   table_.Set(fd.get(), connection);
-  hand_over_(std::move(fd));
+  wire.Serve(std::move(fd), connection);
 }
 
 void FrontDoor::HandleServed(std::uint64_t id, std::uint32_t events) {
@@ -383,6 +402,7 @@ void FrontDoor::HandleServed(std::uint64_t id, std::uint32_t events) {
 void FrontDoor::ForgetWaiting(std::uint64_t id) {
   const auto it = waiting_.find(id);
   Leave(it->second.caller.uid);
+  due_.erase({it->second.deadline, id});
   waiting_.erase(it);
 }
 
@@ -405,10 +425,17 @@ void FrontDoor::Leave(uid_t uid) {
 
 void FrontDoor::CloseOverdue() {
   const absl::Time now = absl::Now();
-  while (!waiting_.empty() && waiting_.begin()->second.deadline <= now) {
-    Refuse(Refusal::kLateFirstBytes, waiting_.begin()->second.caller,
-           "it did not say in time what it wants (preface_timeout)");
-    ForgetWaiting(waiting_.begin()->first);
+  while (!due_.empty() && due_.begin()->first <= now) {
+    const std::uint64_t id = due_.begin()->second;
+    const Waiting& waiting = waiting_.find(id)->second;
+    if (waiting.has_spoken) {
+      Refuse(Refusal::kLateFirstBytes, waiting.caller,
+             "it did not say in time what it wants (preface_timeout)");
+    } else {
+      Refuse(Refusal::kIdle, waiting.caller,
+             "it said nothing for longer than idle_timeout");
+    }
+    ForgetWaiting(id);
   }
 }
 
@@ -472,9 +499,7 @@ void FrontDoor::EndServed() {
 
 int FrontDoor::NextWakeUpMillis() const {
   absl::Time next = end_served_;
-  if (!waiting_.empty()) {
-    next = std::min(next, waiting_.begin()->second.deadline);
-  }
+  if (!due_.empty()) next = std::min(next, due_.begin()->first);
   if (paused_until_ != absl::InfinitePast()) {
     next = std::min(next, paused_until_);
   }

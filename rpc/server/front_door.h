@@ -1,4 +1,4 @@
-// Takes connections, decides who may come in, and hands them to gRPC.
+// Takes connections, decides who may come in, and hands them to their wires.
 
 #ifndef TANDEM_RPC_SERVER_FRONT_DOOR_H_
 #define TANDEM_RPC_SERVER_FRONT_DOOR_H_
@@ -7,12 +7,14 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -24,6 +26,7 @@
 #include "rpc/server/memory_budget.h"
 #include "rpc/server/refusal_log.h"
 #include "rpc/server/server_connection.h"
+#include "rpc/wire/wire.h"
 
 namespace tandem::rpc {
 
@@ -33,12 +36,12 @@ struct FrontDoorOptions {
   // included.
   int max_connections = 1024;
   int max_connections_per_uid = 256;
-  // From accept(2) until the client's first 24 bytes are there.
+  // From the client's first byte until there are enough to know its wire by.
   absl::Duration preface_timeout = absl::Seconds(5);
-  // Without a call; then the connection is ended, once its client has been
-  // silent for 5 s too, or for this where it is shorter: gRPC shows a unary
-  // call when all of its request is there. What comes in just then is lost with
-  // it.
+  // Without a call, or a first byte; then the connection is ended, once its
+  // client has been silent for 5 s too, or for this where it is shorter: a
+  // unary call begins when all of its request is there. What comes in just then
+  // is lost with it.
   absl::Duration idle_timeout = absl::InfiniteDuration();
   // For a client to take one message of an answer; then the call is ended, and
   // after as long again the connection.
@@ -67,13 +70,14 @@ struct FrontDoorCounts {
 };
 
 // One thread that accepts from a listening socket. Each connection passes: the
-// limits, the access policy over what the kernel says of the peer, the 24 bytes
-// that every HTTP/2 client begins with (first_bytes.h), unread (gRPC enforces
-// no limit on them for a descriptor that it is given). Then it is entered in
-// the ConnectionTable and its descriptor handed over. Whatever fails costs that
-// one connection: it is closed and nothing is sent, for a client that is told
-// why by GOAWAY comes back at once, and one that is closed on waits; why, is in
-// the RefusalLog.
+// limits, the access policy over what the kernel says of the peer, and the
+// first bytes, by which one of the wires knows it (first_bytes.h), unread. Then
+// it is entered in the ConnectionTable and handed to the wire. Whatever fails
+// costs that one connection: it is closed and nothing is sent, for a client
+// that is told why (by GOAWAY) comes back at once, and one that is closed on
+// waits; why, is in the RefusalLog. Who was let in and says nothing may wait,
+// for as long as an idle connection may: clients connect early, and a person
+// may be typing.
 //
 // The last descriptors that the process may have are not given to clients, so
 // that the program can still open its files; when others have taken even these,
@@ -87,23 +91,20 @@ struct FrontDoorCounts {
 // Thread safety: thread-safe, but for the destructor.
 class FrontDoor {
  public:
-  // Given each connection that came in, on the door's thread; must not block.
-  using HandOver = std::function<void(UniqueFd connection)>;
-
   // Begins to accept from `listening`, a socket that does not block, which is
-  // borrowed until StopAccepting() returns; `table` and
-  // `refusals` until the destructor does.
+  // borrowed until StopAccepting() returns; `table`, `refusals` and `wires`,
+  // which are asked in this order, until the destructor does.
   // Errors: kResourceExhausted (descriptors).
   static absl::StatusOr<std::unique_ptr<FrontDoor>> Open(
       int listening, FrontDoorOptions options, ConnectionTable& table,
-      RefusalLog& refusals, HandOver hand_over);
+      RefusalLog& refusals, std::vector<Wire*> wires);
 
   // Accepts nothing: lets in `connection`, which does not block, as if it had
   // been accepted now. Errors: kPermissionDenied when it is refused, which is
   // logged; kResourceExhausted.
   static absl::StatusOr<std::unique_ptr<FrontDoor>> OpenFor(
       UniqueFd connection, FrontDoorOptions options, ConnectionTable& table,
-      RefusalLog& refusals, HandOver hand_over);
+      RefusalLog& refusals, std::vector<Wire*> wires);
 
   // StopAccepting(), and forgets the connections handed over.
   ~FrontDoor();
@@ -113,7 +114,7 @@ class FrontDoor {
   // Once it returns nothing is accepted or handed over any more, and what had
   // not been handed over is closed. What was, is ended at `end_served`: gRPC
   // does not end a connection whose client reads nothing. Idempotent. Not from
-  // within HandOver.
+  // within Wire::Serve().
   void StopAccepting(absl::Time end_served = absl::InfiniteFuture())
       ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -128,6 +129,7 @@ class FrontDoor {
   struct Waiting {
     UniqueFd fd;
     Caller caller;
+    bool has_spoken;
     absl::Time deadline;
   };
   // A connection that was handed over.
@@ -149,7 +151,7 @@ class FrontDoor {
   };
 
   FrontDoor(int listening, FrontDoorOptions options, ConnectionTable& table,
-            RefusalLog& refusals, HandOver hand_over);
+            RefusalLog& refusals, std::vector<Wire*> wires);
   // All but the thread.
   absl::Status SetUp();
   void Start();
@@ -167,7 +169,8 @@ class FrontDoor {
   void Refuse(Refusal reason, const Caller& caller, std::string_view why);
   void HandleEvents(std::uint64_t id, std::uint32_t events);
   void LookAtFirstBytes(std::uint64_t id, Waiting& connection, bool peer_left);
-  void Serve(std::uint64_t id, Waiting& waiting);
+  void Serve(std::uint64_t id, Waiting& waiting, Wire& wire);
+  void SetDeadline(std::uint64_t id, Waiting& waiting, absl::Time deadline);
   void HandleServed(std::uint64_t id, std::uint32_t events);
   void ForgetWaiting(std::uint64_t id);
   void ForgetServed(std::uint64_t id);
@@ -194,7 +197,7 @@ class FrontDoor {
   const absl::Duration silence_;
   ConnectionTable& table_;
   RefusalLog& refusals_;
-  const HandOver hand_over_;
+  const std::vector<Wire*> wires_;
 
   UniqueFd epoll_;
   UniqueFd wake_up_;
@@ -202,9 +205,10 @@ class FrontDoor {
   // Given up to accept and close one connection when there are no others.
   UniqueFd reserve_;
 
-  // Of the door's thread alone. By connection id; ids ascend, so those that
-  // wait are in the order of their deadlines.
+  // Of the door's thread alone. By connection id.
   std::map<std::uint64_t, Waiting> waiting_;
+  // Of those that wait: deadline and id.
+  std::set<std::pair<absl::Time, std::uint64_t>> due_;
   std::map<std::uint64_t, Served> served_;
   std::map<uid_t, OfUid> of_uid_;
   std::uint64_t accepted_ = 0;

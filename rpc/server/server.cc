@@ -1,7 +1,5 @@
 #include "rpc/server/server.h"
 
-#include <grpcpp/grpcpp.h>
-#include <grpcpp/server_posix.h>
 #include <poll.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -27,7 +25,6 @@
 #include "rpc/server/call_guard.h"
 #include "rpc/server/connection_table.h"
 #include "rpc/server/front_door.h"
-#include "rpc/server/hand_over_check.h"
 #include "rpc/server/health_service.h"
 #include "rpc/server/memory_budget.h"
 #include "rpc/server/notify.h"
@@ -38,9 +35,9 @@
 #include "rpc/server/worker_pool.h"
 #include "rpc/socket/handed_in_socket.h"
 #include "rpc/socket/unix_address.h"
-#include "rpc/wire/grpc/grpc_service.h"
-#include "rpc/wire/grpc/guarded_service.h"
-#include "rpc/wire/grpc/stream_watch.h"
+#include "rpc/wire/frames/poller.h"
+#include "rpc/wire/grpc/grpc_wire.h"
+#include "rpc/wire/wire.h"
 #include "spdlog/spdlog.h"
 
 namespace tandem::rpc {
@@ -50,45 +47,6 @@ namespace {
 constexpr absl::Duration kGrace = absl::Seconds(1);
 // For clients to read that their calls were cancelled; a part of kGrace.
 constexpr absl::Duration kLastWords = absl::Milliseconds(300);
-
-// A connected client that says nothing and answers no ping for this long is
-// gone.
-constexpr absl::Duration kPingAfter = absl::Seconds(15);
-constexpr absl::Duration kPingTimeout = absl::Seconds(5);
-
-int Millis(absl::Duration duration) {
-  return static_cast<int>(absl::ToInt64Milliseconds(duration));
-}
-
-// gRPC's limits are ints.
-int ToInt(std::size_t bytes) {
-  return static_cast<int>(
-      std::min<std::size_t>(bytes, std::numeric_limits<int>::max()));
-}
-
-// Well above the limit that callers are told of.
-int StreamLimit(int max_calls) {
-  return static_cast<int>(std::clamp<std::int64_t>(
-      std::int64_t{16} * max_calls, 1 << 16, std::numeric_limits<int>::max()));
-}
-
-// The service of `served`; null where this program has no descriptor of it.
-const google::protobuf::ServiceDescriptor* DescriptorOf(
-    const ServedGrpc& served) {
-  return google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(
-      std::string(served.name));
-}
-
-// Whether clients stream to a service that gRPC parses messages for.
-bool TakesGrpcStreams(const ServerOptions& options) {
-  for (const ServedGrpc& served : options.grpc_services) {
-    const auto* const service = DescriptorOf(served);
-    for (int i = 0; service != nullptr && i < service->method_count(); ++i) {
-      if (service->method(i)->client_streaming()) return true;
-    }
-  }
-  return false;
-}
 
 absl::Status CheckAddress(const ServerOptions& options) {
   if (!IsHandedIn(options.address)) {
@@ -103,11 +61,24 @@ absl::Status CheckAddress(const ServerOptions& options) {
   return absl::OkStatus();
 }
 
+absl::Status CheckWires(const ServerOptions& options) {
+  if (!options.grpc && options.wires.empty()) {
+    return absl::InvalidArgumentError("a server needs a wire");
+  }
+  if (!options.grpc && !options.grpc_services.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the service ", std::string(options.grpc_services.front().name),
+        " can be served over gRPC alone, and that is off"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckLimits(const ServerOptions& options) {
-  if (options.workers < 1 || options.max_grpc_threads < 1 ||
-      options.max_queued_calls < 0 || options.max_message_bytes < 1 ||
-      options.max_reply_bytes < 1 || options.max_calls_per_connection < 1 ||
-      options.max_connections < 1 || options.max_connections_per_uid < 1 ||
+  if (options.workers < 1 || options.poll_threads < 1 ||
+      options.max_grpc_threads < 1 || options.max_queued_calls < 0 ||
+      options.max_message_bytes < 1 || options.max_reply_bytes < 1 ||
+      options.max_calls_per_connection < 1 || options.max_connections < 1 ||
+      options.max_connections_per_uid < 1 ||
       options.preface_timeout <= absl::ZeroDuration() ||
       options.idle_timeout <= absl::ZeroDuration() ||
       options.write_timeout <= absl::ZeroDuration() ||
@@ -282,7 +253,7 @@ class Serving {
                 // Nobody can ask before it is open.
                 .counts = [this] { return door_->counts(); }}) {}
 
-  absl::Status StartGrpc(const ServerOptions& options);
+  absl::Status StartWires(const ServerOptions& options);
   // Returns the server's address.
   absl::StatusOr<std::string> OpenDoor(const ServerOptions& options);
 
@@ -294,10 +265,8 @@ class Serving {
   int over_fd() const { return door_->over_fd(); }
 
  private:
-  void AddService(const Served& served, const ServerOptions& options,
-                  grpc::ServerBuilder& builder);
-  absl::Status AddGrpcServices(const ServerOptions& options,
-                               grpc::ServerBuilder& builder);
+  // What the server serves of its own, and what the program does.
+  std::vector<Served> Services(const ServerOptions& options);
 
   const AccessPolicy policy_;
   RefusalLog refusals_;
@@ -310,105 +279,50 @@ class Serving {
   ReflectionService reflection_;
   ReflectionAlphaService reflection_alpha_;
   AdminService admin_;
-  std::vector<std::unique_ptr<GrpcService>> services_;
-  std::vector<std::unique_ptr<GuardedService>> grpc_services_;
-  std::unique_ptr<grpc::Server> grpc_;
+  std::unique_ptr<Poller> poller_;
+  std::vector<std::unique_ptr<Wire>> own_wires_;
+  // Those, and the program's.
+  std::vector<Wire*> wires_;
   // One of the two.
   std::unique_ptr<UnixListener> listener_;
   HandedInSocket handed_in_;
   std::unique_ptr<FrontDoor> door_;
 };
 
-void Serving::AddService(const Served& served, const ServerOptions& options,
-                         grpc::ServerBuilder& builder) {
-  services_.push_back(std::make_unique<GrpcService>(
-      served, GrpcServiceOptions{.connection_of =
-                                     [this](const std::string& peer) {
-                                       return connections_.Find(peer);
-                                     },
-                                 .guard = &guard_,
-                                 .pool = &pool_,
-                                 .max_message_bytes = options.max_message_bytes,
-                                 .max_reply_bytes = options.max_reply_bytes}));
-  builder.RegisterService(services_.back().get());
-}
-
-absl::Status Serving::AddGrpcServices(const ServerOptions& options,
-                                      grpc::ServerBuilder& builder) {
-  if (options.grpc_services.empty()) return absl::OkStatus();
-  for (const ServedGrpc& served : options.grpc_services) {
-    TANDEM_ASSIGN_OR_RETURN(
-        std::unique_ptr<GuardedService> service,
-        GuardedService::Create(
-            served, {.connection_of =
-                         [this](const std::string& peer) {
-                           return connections_.Find(peer);
-                         },
-                     .guard = &guard_,
-                     .max_message_bytes = options.max_message_bytes}));
-    builder.RegisterService(service.get());
-    grpc_services_.push_back(std::move(service));
-  }
-  std::set<std::string, std::less<>> names;
-  for (const ServedGrpc& served : options.grpc_services) {
-    names.emplace(served.name);
-  }
-  std::vector<
-      std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
-      interceptors;
-  interceptors.push_back(std::make_unique<StreamWatches>(std::move(names)));
-  builder.experimental().SetInterceptorCreators(std::move(interceptors));
-  // Each of its queues, one a core, has a thread that waits for calls.
-  const int waiting =
-      static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, waiting);
-  grpc::ResourceQuota quota;
-  quota.SetMaxThreads(waiting + options.max_grpc_threads);
-  builder.SetResourceQuota(quota);
-  return absl::OkStatus();
-}
-
-absl::Status Serving::StartGrpc(const ServerOptions& options) {
-  grpc::ServerBuilder builder;
-  AddService(Serve(session_), options, builder);
-  AddService(Serve(admin_), options, builder);
-  AddService(Serve(health_), options, builder);
+std::vector<Served> Serving::Services(const ServerOptions& options) {
+  std::vector<Served> services = {Serve(session_), Serve(admin_),
+                                  Serve(health_)};
   if (options.reflection) {
-    AddService(Serve(reflection_), options, builder);
-    AddService(Serve(reflection_alpha_), options, builder);
+    services.push_back(Serve(reflection_));
+    services.push_back(Serve(reflection_alpha_));
   }
-  TANDEM_RETURN_IF_ERROR(AddGrpcServices(options, builder));
-  for (const Served& served : options.services) {
-    AddService(served, options, builder);
+  services.insert(services.end(), options.services.begin(),
+                  options.services.end());
+  return services;
+}
+
+absl::Status Serving::StartWires(const ServerOptions& options) {
+  TANDEM_ASSIGN_OR_RETURN(
+      poller_, Poller::Start(options.poll_threads, options.poll_spin));
+  if (options.grpc) {
+    own_wires_.push_back(std::make_unique<GrpcWire>(
+        GrpcWireOptions{.services = options.grpc_services,
+                        .max_threads = options.max_grpc_threads,
+                        .connections = &connections_}));
   }
-  // gRPC looks at a message's size only once all of it has arrived, as we do,
-  // and does not tell us when it refuses one. It does so where we do not see
-  // the bytes.
-  builder.SetMaxReceiveMessageSize(
-      TakesGrpcStreams(options) ? ToInt(options.max_message_bytes) : -1);
-  builder.SetMaxSendMessageSize(ToInt(options.max_reply_bytes));
-  // gRPC would decompress a MiB into a GiB, of a call that may be refused, too.
-  for (const auto algorithm : {GRPC_COMPRESS_DEFLATE, GRPC_COMPRESS_GZIP}) {
-    builder.SetCompressionAlgorithmSupportStatus(algorithm, false);
-  }
-  // gRPC 1.51 ends a connection whose client begins a call just as another one
-  // ends at the limit ("Failed parsing HTTP/2"), so CallGuard has a lower one.
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
-                             StreamLimit(options.max_calls_per_connection));
-  // Notices clients that are stopped, or sent gRPC's first bytes and no more.
-  // There is no limit on idleness: an idle client costs little, and for a
-  // client with state (Session) a closed connection is a restarted server.
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Millis(kPingAfter));
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
-                             Millis(kPingTimeout));
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  // What newer releases of gRPC call it.
-  builder.AddChannelArgument("grpc.http2.ping_timeout_ms",
-                             Millis(kPingTimeout));
-  grpc_ = builder.BuildAndStart();
-  if (grpc_ == nullptr) {
-    return absl::InternalError(
-        "gRPC does not start a server; its log says why");
+  for (const auto& wire : own_wires_) wires_.push_back(wire.get());
+  wires_.insert(wires_.end(), options.wires.begin(), options.wires.end());
+  const WireParts parts = {
+      .services = Services(options),
+      .guard = &guard_,
+      .refusals = &refusals_,
+      .pool = &pool_,
+      .poller = poller_.get(),
+      .max_message_bytes = options.max_message_bytes,
+      .max_reply_bytes = options.max_reply_bytes,
+      .max_calls_per_connection = options.max_calls_per_connection};
+  for (Wire* const wire : wires_) {
+    TANDEM_RETURN_IF_ERROR(wire->Start(parts));
   }
   return absl::OkStatus();
 }
@@ -424,9 +338,6 @@ absl::StatusOr<std::string> Serving::OpenDoor(const ServerOptions& options) {
       .read_timeout = options.read_timeout,
       .request_memory = request_memory_,
       .max_request_memory_per_uid = options.max_request_memory_per_uid};
-  const auto hand_over = [this](UniqueFd connection) {
-    grpc::AddInsecureChannelFromFd(grpc_.get(), connection.Release());
-  };
   if (!IsHandedIn(options.address)) {
     TANDEM_ASSIGN_OR_RETURN(const UnixAddress address,
                             UnixAddress::Parse(options.address));
@@ -435,18 +346,18 @@ absl::StatusOr<std::string> Serving::OpenDoor(const ServerOptions& options) {
                                         options.allow_shared_directory));
     TANDEM_ASSIGN_OR_RETURN(
         door_, FrontDoor::Open(listener_->fd(), door_options, connections_,
-                               refusals_, hand_over));
+                               refusals_, wires_));
     return address.ToString();
   }
   TANDEM_ASSIGN_OR_RETURN(handed_in_, TakeHandedInSocket(options.address));
   if (handed_in_.is_listening) {
     TANDEM_ASSIGN_OR_RETURN(
         door_, FrontDoor::Open(handed_in_.fd.get(), door_options, connections_,
-                               refusals_, hand_over));
+                               refusals_, wires_));
   } else {
     TANDEM_ASSIGN_OR_RETURN(
         door_, FrontDoor::OpenFor(std::move(handed_in_.fd), door_options,
-                                  connections_, refusals_, hand_over));
+                                  connections_, refusals_, wires_));
   }
   return handed_in_.address;
 }
@@ -458,8 +369,14 @@ void Serving::Stop(absl::Time deadline) {
   health_.Stop();
   reflection_.Stop();
   reflection_alpha_.Stop();
-  grpc_->Shutdown(absl::ToChronoTime(deadline));
+  // All at once, for each waits for its calls.
+  std::vector<std::thread> stopping;
+  for (Wire* const wire : wires_) {
+    stopping.emplace_back([wire, deadline] { wire->Stop(deadline); });
+  }
+  for (std::thread& thread : stopping) thread.join();
   pool_.Stop();
+  poller_->Stop();
 }
 
 // Whether a Serving has stopped; outlives it.
@@ -516,7 +433,7 @@ bool SocketServer::Stop(absl::Duration timeout) {
   {
     MutexLock lock(mu_);
     if (!std::exchange(stopping_, true)) {
-      // A thread of its own, since gRPC and the pool wait for every handler,
+      // A thread of its own, since wires and the pool wait for every handler,
       // and we do not wait for one that hangs.
       std::thread([serving = serving_, stopped = stopped_, deadline]() mutable {
         serving->Stop(deadline);
@@ -556,15 +473,11 @@ std::string NewInstanceId() {
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
   TANDEM_RETURN_IF_ERROR(CheckAddress(options));
+  TANDEM_RETURN_IF_ERROR(CheckWires(options));
   TANDEM_RETURN_IF_ERROR(CheckLimits(options));
   TANDEM_RETURN_IF_ERROR(CheckServices(options));
-  // Once is enough: the library does not change while we run.
-  static const absl::Status* const hand_over =
-      new absl::Status(CheckHandOver());
-  TANDEM_RETURN_IF_ERROR(*hand_over);
-
   auto serving = std::make_shared<Serving>(options);
-  TANDEM_RETURN_IF_ERROR(serving->StartGrpc(options));
+  TANDEM_RETURN_IF_ERROR(serving->StartWires(options));
   TANDEM_ASSIGN_OR_RETURN(std::string address, serving->OpenDoor(options));
   return std::make_unique<SocketServer>(std::move(address), options.instance_id,
                                         std::move(serving));

@@ -19,6 +19,7 @@
 namespace tandem::rpc {
 
 class Termination;
+class Wire;
 
 // Random, of 32 hexadecimal digits.
 std::string NewInstanceId();
@@ -37,6 +38,11 @@ struct ServerOptions {
   std::string allow_shared_directory = {};
   // Who may connect, and call what. Root is not special.
   AccessPolicy access = AccessPolicy::SameUser();
+  // How clients may call: gRPC, and what the program brings itself. A client's
+  // first bytes say which it speaks. The wires must outlive the server, and are
+  // of this one alone.
+  bool grpc = true;
+  std::vector<Wire*> wires = {};
   // What is served. The handlers must outlive the server.
   std::vector<Served> services = {};
   // What else is served: services written for gRPC's own generated classes.
@@ -58,6 +64,11 @@ struct ServerOptions {
   // are answered kResourceExhausted.
   int workers = 8;
   int max_queued_calls = 1024;
+  // Threads that read from connections that are not gRPC's; and for how long
+  // they ask again and again before they sleep, which costs CPU and saves a
+  // caller, who waits for each answer, a few microseconds.
+  int poll_threads = 2;
+  absl::Duration poll_spin = absl::ZeroDuration();
   // Threads for blocking handlers of grpc_services, which gRPC runs itself; a
   // call that finds none is answered kResourceExhausted.
   int max_grpc_threads = 256;
@@ -83,15 +94,16 @@ struct ServerOptions {
   // Connections in total and per uid; further ones are closed.
   int max_connections = 1024;
   int max_connections_per_uid = 256;
-  // How long a client may take for its first 24 bytes.
+  // How long a client may take, from its first byte on, to say what it speaks:
+  // for 24 bytes at most.
   absl::Duration preface_timeout = absl::Seconds(5);
-  // How long a connection may be without a call; then it is closed, once its
-  // client has sent nothing for 5 s too (or for this time, where it is
-  // shorter), since a unary call counts when all of its request is there. Off:
-  // an idle client costs little and counts against the limits above, one that
-  // is dead is noticed by pings, and for a client with state (Session) a closed
-  // connection is a restarted server. The node of a pair that nobody uses would
-  // be such a client.
+  // How long a connection may be without a call, or a first byte; then it is
+  // closed, once its client has sent nothing for 5 s too (or for this time,
+  // where it is shorter), since a unary call counts when all of its request is
+  // there. Off: an idle client costs little and counts against the limits
+  // above, one that is dead is noticed, and for a client with state (Session) a
+  // closed connection is a restarted server. The node of a pair that nobody
+  // uses would be such a client.
   absl::Duration idle_timeout = absl::InfiniteDuration();
   // How long a client may take for an answer, or for the next message of a
   // stream, before its call is ended (kCancelled); when it does not read even
@@ -127,8 +139,9 @@ class Server {
  public:
   // Errors: those of UnixListener::Listen or TakeHandedInSocket;
   // kInvalidArgument (address, options, a service twice, an access rule for
-  // what is not served, what ServeGrpc() cannot serve); kInternal when gRPC
-  // does not keep what we rely on (CheckHandOver, tried out once per process).
+  // what is not served); those of Wire::Start(): kInvalidArgument for what
+  // ServeGrpc() cannot serve, kInternal when gRPC does not keep what we rely
+  // on.
   static absl::StatusOr<std::unique_ptr<Server>> Start(ServerOptions options);
 
   virtual ~Server() = default;

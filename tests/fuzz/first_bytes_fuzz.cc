@@ -8,12 +8,15 @@
 #include <string_view>
 
 #include "rpc/server/first_bytes.h"
+#include "rpc/wire/grpc/preface.h"
+#include "tests/support/judging_wire.h"
 
 namespace {
 
-using tandem::rpc::FirstBytes;
-using tandem::rpc::JudgeFirstBytes;
-using tandem::rpc::kFirstBytesNeeded;
+using tandem::rpc::kMaxFirstBytes;
+using tandem::rpc::Verdict;
+using tandem::rpc::Wire;
+using tandem::rpc::test::JudgingWire;
 
 // RFC 9113, 3.4.
 constexpr std::string_view kGrpc =
@@ -24,15 +27,22 @@ void Check(bool holds) {
   if (!holds) std::abort();
 }
 
-// Needs more of each beginning until it is sure, by kFirstBytesNeeded at the
+// What a server says of them, with the wires that it offers by default.
+Verdict Judge(std::string_view seen) {
+  static JudgingWire grpc(tandem::rpc::JudgePreface);
+  static Wire* const wires[] = {&grpc};
+  return tandem::rpc::JudgeFirstBytes(seen, wires).verdict;
+}
+
+// Needs more of each beginning until it is sure, by kMaxFirstBytes at the
 // latest, and sticks to that: so it is the same in whatever pieces the bytes
 // come.
 void CheckBeginnings(std::string_view bytes) {
-  FirstBytes before = FirstBytes::kNeedMore;
+  Verdict before = Verdict::kNeedMore;
   for (std::size_t length = 0; length <= bytes.size(); ++length) {
-    const FirstBytes now = JudgeFirstBytes(bytes.substr(0, length));
-    Check(before == FirstBytes::kNeedMore || now == before);
-    Check(now != FirstBytes::kNeedMore || length < kFirstBytesNeeded);
+    const Verdict now = Judge(bytes.substr(0, length));
+    Check(before == Verdict::kNeedMore || now == before);
+    Check(now != Verdict::kNeedMore || length < kMaxFirstBytes);
     before = now;
   }
 }
@@ -41,10 +51,10 @@ void CheckBeginnings(std::string_view bytes) {
 void CheckJudgement(std::string_view bytes) {
   const std::size_t common = std::min(bytes.size(), kGrpc.size());
   const bool is_begun = bytes.substr(0, common) == kGrpc.substr(0, common);
-  const FirstBytes expected = !is_begun                ? FirstBytes::kUnknown
-                              : common == kGrpc.size() ? FirstBytes::kGrpc
-                                                       : FirstBytes::kNeedMore;
-  Check(JudgeFirstBytes(bytes) == expected);
+  const Verdict expected = !is_begun                ? Verdict::kNotMine
+                           : common == kGrpc.size() ? Verdict::kMine
+                                                    : Verdict::kNeedMore;
+  Check(Judge(bytes) == expected);
 }
 
 }  // namespace

@@ -10,8 +10,10 @@ namespace {
 
 // More than a socket holds by default (net.core.wmem_default).
 constexpr std::size_t kFirst = 256 << 10;
-// As much of a frame may lie here, with a buffer of its own.
-constexpr std::size_t kLittle = 4 << 10;
+// As much of a frame is copied, so that it does not keep more.
+constexpr std::size_t kLittle = 64 << 10;
+// What an empty buffer keeps.
+constexpr std::size_t kMostKept = 4 << 20;
 
 }  // namespace
 
@@ -35,12 +37,7 @@ ssize_t InputBuffer::Receive(int fd, int flags) {
 void InputBuffer::MakeRoom() {
   const std::size_t size = end_ - begin_;
   if (size == 0) begin_ = end_ = 0;
-  if (capacity_ == 0) {
-    // Not zeroed.
-    memory_.reset(new char[kFirst]);
-    capacity_ = kFirst;
-    return;
-  }
+  if (capacity_ == 0) return Allocate(kFirst);
   if (begin_ + std::max(expected_, size + 1) <= capacity_) return;
   if (size < capacity_) {
     std::memmove(memory_.get(), memory_.get() + begin_, size);
@@ -57,17 +54,23 @@ void InputBuffer::MakeRoom() {
 }
 
 void InputBuffer::Borrow(InputBuffer& other) {
-  if (capacity_ < kFirst && capacity_ < other.capacity_) SwapMemory(other);
+  if (capacity_ >= kFirst) return;
+  if (other.capacity_ < kFirst) other.Allocate(kFirst);
+  SwapMemory(other);
 }
 
 void InputBuffer::GiveBack(InputBuffer& other) {
   const std::size_t size = end_ - begin_;
   if (size > kLittle) return;
-  if (other.capacity_ < size) {
-    other.memory_.reset(new char[kLittle]);
-    other.capacity_ = kLittle;
-  }
+  other.Allocate(size);
   SwapMemory(other);
+  if (other.capacity_ > kMostKept) other.Allocate(0);
+}
+
+void InputBuffer::Allocate(std::size_t bytes) {
+  // Not zeroed.
+  memory_.reset(bytes == 0 ? nullptr : new char[bytes]);
+  capacity_ = bytes;
 }
 
 void InputBuffer::SwapMemory(InputBuffer& other) {

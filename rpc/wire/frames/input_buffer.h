@@ -52,12 +52,14 @@ class InputBuffer {
   // Has the memory of `other`, which is empty, and the other way around; what
   // is unread stays here. For who has many connections, and memory for each
   // only while it has something to read: Borrow() before Receive(), GiveBack()
-  // after it. GiveBack() keeps the memory if much is unread.
+  // after it. GiveBack() keeps the memory where much
+  // is unread.
   void Borrow(InputBuffer& other);
   void GiveBack(InputBuffer& other);
 
  private:
   void MakeRoom();
+  void Allocate(std::size_t bytes);
   void SwapMemory(InputBuffer& other);
 
   std::unique_ptr<char[]> memory_;

@@ -305,12 +305,15 @@ absl::StatusOr<Caller> CallerOf(const grpc::ServerContextBase& context) {
       "thread that it began on; or this server is not Tandem's");
 }
 
+const ServiceDescriptor* DescriptorOf(const ServedGrpc& served) {
+  return google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(
+      std::string(served.name));
+}
+
 absl::StatusOr<std::unique_ptr<GuardedService>> GuardedService::Create(
     const ServedGrpc& served, GuardedServiceOptions options) {
   const std::string name(served.name);
-  const ServiceDescriptor* const service =
-      google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(
-          name);
+  const ServiceDescriptor* const service = DescriptorOf(served);
   if (service == nullptr) {
     return absl::InvalidArgumentError(
         absl::StrCat("ServeGrpc: ", name,

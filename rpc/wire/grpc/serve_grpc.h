@@ -13,6 +13,10 @@ class ServerContextBase;
 class Service;
 }  // namespace grpc
 
+namespace google::protobuf {
+class ServiceDescriptor;
+}  // namespace google::protobuf
+
 namespace tandem::rpc {
 
 // One such service, for ServerOptions::grpc_services.
@@ -20,6 +24,10 @@ struct ServedGrpc {
   std::string_view name;  // "old.v1.Old"
   grpc::Service* service = nullptr;
 };
+
+// What it is made of; null where this program has no descriptor of it.
+const google::protobuf::ServiceDescriptor* DescriptorOf(
+    const ServedGrpc& served);
 
 // Serves `impl`, an implementation of `S` as protoc's gRPC plugin generated it:
 // of S::Service (blocking handlers) or of S::CallbackService. It goes on as it

@@ -25,6 +25,7 @@
 #include "rpc/socket/unix_listener.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
+#include "rpc/wire/grpc/preface.h"
 #include "spdlog/sinks/ringbuffer_sink.h"
 #include "spdlog/spdlog.h"
 #include "tests/support/child.h"
@@ -43,7 +44,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::IsOk;
 
-constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+constexpr std::string_view kPreface = kGrpcPreface;
 
 // Lowers the descriptors that this process may have, both sides of a test.
 class DescriptorLimit {
@@ -109,6 +110,50 @@ class Rests {
   const UniqueFd status_;
 };
 
+// Keeps what it is given.
+class KeepingWire final : public Wire {
+ public:
+  explicit KeepingWire(const ConnectionTable& table) : table_(table) {}
+
+  std::string_view name() const override { return "grpc"; }
+  Verdict Judge(std::string_view seen) const override {
+    return JudgePreface(seen);
+  }
+  absl::Status Start(const WireParts&) override { return absl::OkStatus(); }
+  void Serve(UniqueFd fd,
+             std::shared_ptr<ServerConnection> connection) override {
+    MutexLock lock(mu_);
+    EXPECT_EQ(table_.Find(absl::StrCat("fd:", fd.get())), connection);
+    connections_.push_back(std::move(connection));
+    served_.push_back(std::move(fd));
+  }
+  void Stop(absl::Time) override {}
+
+  std::size_t count() const {
+    MutexLock lock(mu_);
+    return served_.size();
+  }
+  std::shared_ptr<ServerConnection> connection(std::size_t i) const {
+    MutexLock lock(mu_);
+    return connections_[i];
+  }
+  int fd(std::size_t i) const {
+    MutexLock lock(mu_);
+    return served_[i].get();
+  }
+  void CloseAll() {
+    MutexLock lock(mu_);
+    served_.clear();
+  }
+
+ private:
+  const ConnectionTable& table_;
+  mutable Mutex mu_;
+  std::vector<UniqueFd> served_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::shared_ptr<ServerConnection>> connections_
+      ABSL_GUARDED_BY(mu_);
+};
+
 class FrontDoorTest : public ::testing::Test {
  protected:
   void Open(FrontDoorOptions options = {}) {
@@ -116,9 +161,8 @@ class FrontDoorTest : public ::testing::Test {
     auto listener = UnixListener::Listen(Address(), {.mode = 0666});
     ASSERT_THAT(listener, IsOk());
     listener_ = *std::move(listener);
-    auto door =
-        FrontDoor::Open(listener_->fd(), std::move(options), table_, refusals_,
-                        [this](UniqueFd fd) { Keep(std::move(fd)); });
+    auto door = FrontDoor::Open(listener_->fd(), std::move(options), table_,
+                                refusals_, {&wire_});
     ASSERT_THAT(door, IsOk());
     door_ = *std::move(door);
     for (const std::string& thread : Threads()) {
@@ -166,23 +210,11 @@ class FrontDoorTest : public ::testing::Test {
 
   // Waits until the door has handed over that many.
   bool HasServed(std::size_t count) const {
-    return Eventually([&] {
-      MutexLock lock(mu_);
-      return served_.size() == count;
-    });
+    return Eventually([&] { return wire_.count() == count; });
   }
-  Caller CallerOf(std::size_t i) const {
-    MutexLock lock(mu_);
-    return connections_[i] == nullptr ? Caller{} : connections_[i]->caller();
-  }
-  int Served(std::size_t i) const {
-    MutexLock lock(mu_);
-    return served_[i].get();
-  }
-  void CloseServed() {
-    MutexLock lock(mu_);
-    served_.clear();
-  }
+  Caller CallerOf(std::size_t i) const { return wire_.connection(i)->caller(); }
+  int Served(std::size_t i) const { return wire_.fd(i); }
+  void CloseServed() { wire_.CloseAll(); }
 
   // The door closed the connection, and said nothing.
   static bool IsClosed(const UniqueFd& fd) {
@@ -201,21 +233,7 @@ class FrontDoorTest : public ::testing::Test {
   std::unique_ptr<UnixListener> listener_;
   ConnectionTable table_;
   RefusalLog refusals_{"door"};
-
- private:
-  void Keep(UniqueFd fd) {
-    MutexLock lock(mu_);
-    connections_.push_back(table_.Find(absl::StrCat("fd:", fd.get())));
-    served_.push_back(std::move(fd));
-  }
-
-  mutable Mutex mu_;
-  std::vector<UniqueFd> served_ ABSL_GUARDED_BY(mu_);
-  // As the table had them when the connection was handed over.
-  std::vector<std::shared_ptr<ServerConnection>> connections_
-      ABSL_GUARDED_BY(mu_);
-
- protected:
+  KeepingWire wire_{table_};
   std::unique_ptr<FrontDoor> door_;
 };
 
@@ -240,7 +258,7 @@ TEST_F(FrontDoorTest, KnowsTheCallerBeforeItHandsOver) {
   EXPECT_EQ(CallerOf(0).uid, ::geteuid());
   EXPECT_EQ(CallerOf(0).gid, ::getegid());
   EXPECT_EQ(CallerOf(0).pid, ::getpid());
-  EXPECT_EQ(CallerOf(0).wire, Wire::kGrpc);
+  EXPECT_EQ(CallerOf(0).wire, "grpc");
   EXPECT_GE(CallerOf(0).since, before);
   EXPECT_EQ(CallerOf(0).connection_id, 1u);
   EXPECT_EQ(CallerOf(1).connection_id, 2u);
@@ -256,11 +274,35 @@ TEST_F(FrontDoorTest, WaitsForAClientThatSpeaksSlowly) {
   EXPECT_TRUE(HasServed(1));
 }
 
-TEST_F(FrontDoorTest, ClosesOnASilentClient) {
+TEST_F(FrontDoorTest, WhoSaysNothingMayWait) {
   Open({.preface_timeout = absl::Milliseconds(50)});
+  const UniqueFd silent = Connect();
+  // Came later, and has to go.
+  const UniqueFd half = ConnectAndSay(kPreface.substr(0, 1));
+  EXPECT_TRUE(IsClosed(half));
+  EXPECT_TRUE(IsOpen(silent));
+  Say(silent, kPreface);
+  EXPECT_TRUE(HasServed(1));
+}
+
+TEST_F(FrontDoorTest, WhoSaysNothingIsIdle) {
+  Open({.idle_timeout = absl::Milliseconds(50)});
   const UniqueFd client = Connect();
   EXPECT_TRUE(IsClosed(client));
-  EXPECT_EQ(Refusals(Refusal::kLateFirstBytes), 1u);
+  EXPECT_EQ(Refusals(Refusal::kIdle), 1u);
+}
+
+TEST_F(FrontDoorTest, TheFirstByteStartsTheClock) {
+  Open({.preface_timeout = absl::Milliseconds(50),
+        .idle_timeout = absl::Hours(1)});
+  const UniqueFd client = Connect();
+  for (int i = 0; i < 3; ++i) {
+    const UniqueFd half = ConnectAndSay(kPreface.substr(0, 23));
+    EXPECT_TRUE(IsClosed(half));
+  }
+  Say(client, kPreface.substr(0, 23));
+  EXPECT_TRUE(IsClosed(client));
+  EXPECT_EQ(Refusals(Refusal::kLateFirstBytes), 4u);
 }
 
 TEST_F(FrontDoorTest, ClosesOnHalfAPreface) {

@@ -95,7 +95,7 @@ TEST_F(ServerTest, HandlersSeeWhoCalls) {
   EXPECT_EQ(probe_.last_caller().gid, ::getegid());
   EXPECT_EQ(probe_.last_caller().pid, ::getpid());
   EXPECT_EQ(probe_.last_caller().connection_id, 1u);
-  EXPECT_EQ(probe_.last_caller().wire, Wire::kGrpc);
+  EXPECT_EQ(probe_.last_caller().wire, "grpc");
 }
 
 TEST_F(ServerTest, HelloTellsAllThatItPromises) {

@@ -38,9 +38,8 @@ ServerWorld::ServerWorld(ProbeService& service, WorldOptions options) {
 }
 
 GrpcWorld::GrpcWorld(ProbeService& service, WorldOptions options)
-    : connection_(
-          std::make_shared<tandem::rpc::ServerConnection>(tandem::rpc::Caller{
-              .uid = ::geteuid(), .wire = tandem::rpc::Wire::kGrpc})),
+    : connection_(std::make_shared<tandem::rpc::ServerConnection>(
+          tandem::rpc::Caller{.uid = ::geteuid(), .wire = "grpc"})),
       pool_(options.workers, options.max_queued_calls),
       service_(Serve(service), {.connection_of =
                                     [this](const std::string& peer) {
