@@ -623,8 +623,8 @@ TEST_F(LimitsTest, AConnectionWhoseRequestStillComesIsNotIdle) {
       test::Greeting() + test::UnaryCall(1, "/tests.wire.Probe/Echo",
                                          ItemOf(50).SerializeAsString());
   const std::size_t cut = call.size() - 50;
-  const UniqueFd slow = test::ConnectTo(dir_.File("s"));
-  const UniqueFd stuck = test::ConnectTo(dir_.File("s"));
+  UniqueFd slow = test::ConnectTo(dir_.File("s"));
+  UniqueFd stuck = test::ConnectTo(dir_.File("s"));
   for (const UniqueFd* client : {&slow, &stuck}) {
     test::Say(*client, std::string_view(call).substr(0, cut));
   }
@@ -636,6 +636,11 @@ TEST_F(LimitsTest, AConnectionWhoseRequestStillComesIsNotIdle) {
   }
   EXPECT_TRUE(Eventually([&] { return probe_.calls == 1; }));
   EXPECT_TRUE(IsClosed(stuck)) << "it had no call, and did not go on";
+  slow.Reset();
+  EXPECT_TRUE(Eventually([&] {
+    const auto status = v1::AdminClient(*channel_).ServerStatus({}, {});
+    return status.ok() && status->connections_size() == 1;
+  })) << "its end is noticed still";
 }
 
 TEST_F(LimitsTest, StatusShowsWhatConnectionsDo) {
