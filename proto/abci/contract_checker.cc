@@ -181,15 +181,15 @@ void ContractChecker::Take(const v1::TraceRecord& record) {
 void ContractChecker::OnStarted() {
   connections_.clear();
   calls_.clear();
-  is_fresh_ = true;
-  has_begun_ = false;
-  staged_.reset();
-  must_ask_.clear();
-  may_begin_again_ = true;
+  MeetAnew();
 }
 
 void ContractChecker::OnConnected(std::uint64_t connection) {
   connections_[connection] = false;
+  MeetAnew();
+}
+
+void ContractChecker::MeetAnew() {
   is_fresh_ = true;
   has_begun_ = false;
   staged_.reset();

@@ -82,6 +82,8 @@ class ContractChecker {
 
   void OnStarted();
   void OnConnected(std::uint64_t connection);
+  // Either may be another process: nothing is staged or begun.
+  void MeetAnew();
   void OnDisconnected(std::uint64_t connection);
   void OnBegan(const v1::CallBegan& began);
   void OnEnded(const v1::CallEnded& ended);
