@@ -3,6 +3,7 @@
 #ifndef TANDEM_TESTS_SUPPORT_RAW_SOCKET_H_
 #define TANDEM_TESTS_SUPPORT_RAW_SOCKET_H_
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -52,6 +53,14 @@ inline rpc::UniqueFd ConnectTo(const std::string& path) {
     return rpc::UniqueFd();
   }
   return fd;
+}
+
+// True once the other side has closed, and said nothing.
+inline bool IsClosed(const rpc::UniqueFd& fd) {
+  pollfd poll_fd{fd.get(), POLLIN, 0};
+  char byte;
+  return ::poll(&poll_fd, 1, 20000) == 1 &&
+         ::recv(fd.get(), &byte, 1, MSG_DONTWAIT) <= 0;
 }
 
 }  // namespace tandem::test

@@ -1,7 +1,6 @@
 #include "rpc/server/front_door.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -31,6 +30,7 @@
 #include "tests/support/child.h"
 #include "tests/support/descriptors.h"
 #include "tests/support/eventually.h"
+#include "tests/support/raw_socket.h"
 
 namespace tandem::rpc {
 namespace {
@@ -38,6 +38,7 @@ namespace {
 namespace fs = std::filesystem;
 
 using test::Eventually;
+using test::IsClosed;
 using test::OpenDescriptors;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
@@ -216,13 +217,6 @@ class FrontDoorTest : public ::testing::Test {
   int Served(std::size_t i) const { return wire_.fd(i); }
   void CloseServed() { wire_.CloseAll(); }
 
-  // The door closed the connection, and said nothing.
-  static bool IsClosed(const UniqueFd& fd) {
-    pollfd poll_fd{fd.get(), POLLIN, 0};
-    char byte;
-    return ::poll(&poll_fd, 1, 20000) == 1 &&
-           ::recv(fd.get(), &byte, 1, MSG_DONTWAIT) <= 0;
-  }
   static bool IsOpen(const UniqueFd& fd) {
     char byte;
     return ::recv(fd.get(), &byte, 1, MSG_DONTWAIT) == -1 && errno == EAGAIN;

@@ -39,6 +39,7 @@ namespace {
 
 using test::ConnectTo;
 using test::Eventually;
+using test::IsClosed;
 using test::IsLong;
 using test::Say;
 using testing::IsOk;
@@ -124,13 +125,6 @@ class HostileClientsTest : public ::testing::Test {
       }
     }
     return false;
-  }
-
-  static bool IsClosed(const UniqueFd& fd) {
-    pollfd poll_fd{fd.get(), POLLIN, 0};
-    char byte;
-    return ::poll(&poll_fd, 1, 20000) == 1 &&
-           ::recv(fd.get(), &byte, 1, MSG_DONTWAIT) <= 0;
   }
 
   testing::TempDir dir_;

@@ -86,7 +86,7 @@ class HangingCalls {
 };
 
 // What came before the end is taken.
-bool IsClosed(const UniqueFd& fd) {
+bool Ends(const UniqueFd& fd) {
   return Eventually([&] {
     Drain(fd);
     char byte;
@@ -635,7 +635,7 @@ TEST_F(LimitsTest, AConnectionWhoseRequestStillComesIsNotIdle) {
     absl::SleepFor(absl::Milliseconds(100));
   }
   EXPECT_TRUE(Eventually([&] { return probe_.calls == 1; }));
-  EXPECT_TRUE(IsClosed(stuck)) << "it had no call, and did not go on";
+  EXPECT_TRUE(Ends(stuck)) << "it had no call, and did not go on";
   slow.Reset();
   EXPECT_TRUE(Eventually([&] {
     const auto status = v1::AdminClient(*channel_).ServerStatus({}, {});

@@ -76,6 +76,16 @@ class ServerTest : public ::testing::Test {
     return v1::SessionClient(*channel_).Hello({}, {});
   }
 
+  // In a child, once `go` is closed: the code of an Echo as another user.
+  int EchoAsAnother(test::Pipe& go) const {
+    go.WaitClosed();
+    if (::chmod(dir_.path().c_str(), 0711) != 0) return 99;
+    if (!test::Become(test::kForeignUid)) return 99;
+    const auto channel = Channel::Connect(dir_.Address("s"), {.server_uid = 0});
+    return static_cast<int>(
+        ProbeClient(**channel).Echo({}, {}).status().code());
+  }
+
   testing::TempDir dir_;
   ProbeService probe_;
   std::unique_ptr<Server> server_;
@@ -171,15 +181,8 @@ TEST_F(ServerTest, AServiceTwiceIsRefused) {
 TEST_F(ServerTest, AForeignUidIsRefusedAndOthersDoNotNotice) {
   if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
   if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
-  ASSERT_EQ(::chmod(dir_.path().c_str(), 0711), 0);
   test::Pipe go;
-  test::Child stranger([&] {
-    go.WaitClosed();
-    if (!test::Become(test::kForeignUid)) return 99;
-    const auto channel = Channel::Connect(dir_.Address("s"), {.server_uid = 0});
-    return static_cast<int>(
-        ProbeClient(**channel).Echo({}, {}).status().code());
-  });
+  test::Child stranger([&] { return EchoAsAnother(go); });
   ASSERT_THAT(Start({.permissions = {.mode = 0666}}), IsOk());
   go.Close();
   EXPECT_EQ(stranger.Wait(), static_cast<int>(absl::StatusCode::kUnavailable));
@@ -190,15 +193,8 @@ TEST_F(ServerTest, AForeignUidIsRefusedAndOthersDoNotNotice) {
 TEST_F(ServerTest, AnAllowedUidIsServedUnderItsOwnName) {
   if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
   if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
-  ASSERT_EQ(::chmod(dir_.path().c_str(), 0711), 0);
   test::Pipe go;
-  test::Child guest([&] {
-    go.WaitClosed();
-    if (!test::Become(test::kForeignUid)) return 99;
-    const auto channel = Channel::Connect(dir_.Address("s"), {.server_uid = 0});
-    return static_cast<int>(
-        ProbeClient(**channel).Echo({}, {}).status().code());
-  });
+  test::Child guest([&] { return EchoAsAnother(go); });
   ASSERT_THAT(
       Start({.permissions = {.mode = 0666},
              .access = AccessPolicy::SameUser().AllowUid(test::kForeignUid)}),
