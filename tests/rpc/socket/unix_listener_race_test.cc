@@ -30,6 +30,7 @@ using Act = std::function<void()>;
 Act* before_flock = nullptr;
 Act* after_connect = nullptr;
 Act* before_taking_over = nullptr;
+Act* after_rename = nullptr;
 
 void Run(Act*& act) {
   if (Act* const now = std::exchange(act, nullptr)) (*now)();
@@ -59,8 +60,12 @@ extern "C" int unlinkat(int directory, const char* name, int flags) noexcept {
 extern "C" int renameat2(int from, const char* old_name, int to,
                          const char* new_name, unsigned flags) noexcept {
   Run(before_taking_over);
-  return static_cast<int>(
+  const auto result = static_cast<int>(
       ::syscall(SYS_renameat2, from, old_name, to, new_name, flags));
+  const int error = errno;
+  Run(after_rename);
+  errno = error;
+  return result;
 }
 
 namespace tandem::rpc {
@@ -149,6 +154,18 @@ TEST_F(UnixListenerRaceTest, ASocketThatIsReplacedAfterItsProbeIsLeftAlone) {
   EXPECT_THAT(Listen(), StatusIs(absl::StatusCode::kAlreadyExists,
                                  HasSubstr("the path changed")));
   EXPECT_THAT(Dial(Address(), ::geteuid(), absl::Now()), IsOk());
+}
+
+TEST_F(UnixListenerRaceTest, TheSocketIsCompleteInTheMomentItAppears) {
+  bool has_looked = false;
+  Act look = [&] {
+    has_looked = true;
+    EXPECT_THAT(Dial(Address(), ::geteuid(), absl::Now()), IsOk());
+    EXPECT_EQ(fs::status(Path()).permissions(), fs::perms{0640});
+  };
+  after_rename = &look;
+  EXPECT_THAT(UnixListener::Listen(Address(), {.mode = 0640}), IsOk());
+  EXPECT_TRUE(has_looked);
 }
 
 }  // namespace
