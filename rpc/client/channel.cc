@@ -31,6 +31,8 @@ class SocketChannel final : public Channel {
         server_uid_(options.server_uid.value_or(::geteuid())),
         allow_shared_directory_(options.allow_shared_directory),
         max_message_bytes_(options.max_message_bytes),
+        wire_(options.wire),
+        spin_(options.spin),
         waiting_([this](const Method& method, absl::Time deadline) {
           return AnsweredConnection(method, deadline);
         }) {}
@@ -72,6 +74,8 @@ class SocketChannel final : public Channel {
   const uid_t server_uid_;
   const std::string allow_shared_directory_;
   const std::size_t max_message_bytes_;
+  const ClientWire wire_;
+  const absl::Duration spin_;
 
   // Held while a connection is made, which is a matter of microseconds: so that
   // many calls at once make one. Never while anybody is waited for. Outer to
@@ -203,6 +207,8 @@ ConnectionOptions SocketChannel::OptionsOfConnection() {
   ConnectionOptions options{.server_uid = server_uid_,
                             .allow_shared_directory = allow_shared_directory_,
                             .max_message_bytes = max_message_bytes_,
+                            .wire = wire_,
+                            .spin = spin_,
                             .hello = {}};
   options.hello.set_framework_version(std::string(FrameworkVersion()));
   for (const auto& [name, fingerprint] : services_) {

@@ -6,9 +6,26 @@
 #include "rpc/base/status_macros.h"
 #include "rpc/socket/dial.h"
 #include "rpc/wire/grpc/grpc_transport.h"
+#include "rpc/wire/ttrpc/ttrpc_transport.h"
 #include "tandem/rpc/v1/session.tandem.h"
 
 namespace tandem::rpc {
+namespace {
+
+absl::StatusOr<std::unique_ptr<ConnectionTransport>> NewTransport(
+    UniqueFd fd, std::string server, const ConnectionOptions& options) {
+  if (options.wire == ClientWire::kGrpc) {
+    return GrpcTransport::Create(
+        std::move(fd), {.peer = std::move(server),
+                        .max_message_bytes = options.max_message_bytes});
+  }
+  return TtrpcTransport::Create(std::move(fd),
+                                {.peer = std::move(server),
+                                 .max_message_bytes = options.max_message_bytes,
+                                 .spin = options.spin});
+}
+
+}  // namespace
 
 absl::StatusOr<std::shared_ptr<Connection>> Connection::Open(
     const UnixAddress& address, const ConnectionOptions& options,
@@ -22,10 +39,8 @@ absl::StatusOr<std::shared_ptr<Connection>> Connection::Open(
 absl::StatusOr<std::shared_ptr<Connection>> Connection::Begin(
     UniqueFd fd, std::string server, const ConnectionOptions& options) {
   TANDEM_ASSIGN_OR_RETURN(
-      std::unique_ptr<GrpcTransport> transport,
-      GrpcTransport::Create(std::move(fd),
-                            {.peer = std::move(server),
-                             .max_message_bytes = options.max_message_bytes}));
+      std::unique_ptr<ConnectionTransport> transport,
+      NewTransport(std::move(fd), std::move(server), options));
   auto connection =
       std::shared_ptr<Connection>(new Connection(std::move(transport)));
   v1::HelloRequest hello = options.hello;
@@ -52,19 +67,13 @@ const absl::StatusOr<v1::HelloReply>* Connection::WaitForHello(
   return answered ? &*hello_ : nullptr;
 }
 
-bool Connection::is_answered() {
-  const auto* hello = WaitForHello(absl::InfinitePast());
-  return hello != nullptr && !absl::IsUnavailable(hello->status()) &&
-         !absl::IsDeadlineExceeded(hello->status());
-}
-
-bool Connection::has_failed() {
-  return WaitForHello(absl::InfinitePast()) != nullptr && !is_answered();
-}
-
 void Connection::SetHello(absl::StatusOr<v1::HelloReply> hello) {
   transport_->set_hello(hello);
   MutexLock lock(mu_);
+  answer_ = absl::IsUnavailable(hello.status()) ||
+                    absl::IsDeadlineExceeded(hello.status())
+                ? Answer::kFailed
+                : Answer::kAnswered;
   hello_ = std::move(hello);
   mu_.NotifyAll();
 }

@@ -5,7 +5,9 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,7 +27,9 @@ struct ConnectionOptions {
   // As in ChannelOptions.
   std::string allow_shared_directory;
   std::size_t max_message_bytes;
-  // What Hello says.
+  ClientWire wire;
+  absl::Duration spin;
+  // What Hello says, but for what the wire has to say.
   v1::HelloRequest hello;
 };
 
@@ -56,19 +60,22 @@ class Connection {
 
   // True once the server has said anything to Hello, even that it does not know
   // it: so it let us in.
-  bool is_answered() ABSL_LOCKS_EXCLUDED(mu_);
+  bool is_answered() const { return answer_ == Answer::kAnswered; }
 
   // True once Hello has ended without an answer: whether the server ever says
   // anything on this connection is unknown.
-  bool has_failed() ABSL_LOCKS_EXCLUDED(mu_);
+  bool has_failed() const { return answer_ == Answer::kFailed; }
 
  private:
+  enum class Answer : std::uint8_t { kNone, kAnswered, kFailed };
+
   explicit Connection(std::unique_ptr<ConnectionTransport> transport)
       : transport_(std::move(transport)) {}
 
   void SetHello(absl::StatusOr<v1::HelloReply> hello) ABSL_LOCKS_EXCLUDED(mu_);
 
   const std::unique_ptr<ConnectionTransport> transport_;
+  std::atomic<Answer> answer_{Answer::kNone};
 
   Mutex mu_;
   // Constant once set.

@@ -3,12 +3,17 @@
 #ifndef TANDEM_RPC_CLIENT_CONNECTION_TRANSPORT_H_
 #define TANDEM_RPC_CLIENT_CONNECTION_TRANSPORT_H_
 
+#include <cstdint>
+
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "rpc/client/transport.h"
 #include "tandem/rpc/v1/session.pb.h"
 
 namespace tandem::rpc {
+
+// How a client's calls travel.
+enum class ClientWire : std::uint8_t { kTtrpc, kGrpc };
 
 // What every wire's client side is: a Channel makes one of these for each
 // connection. CallOptions::wait_for_ready has no meaning here, since it is

@@ -110,6 +110,8 @@ absl::StatusOr<std::unique_ptr<Channel>> ConnectHandedIn(
       .server_uid = server_uid,
       .allow_shared_directory = options.allow_shared_directory,
       .max_message_bytes = options.max_message_bytes,
+      .wire = options.wire,
+      .spin = options.spin,
       .hello = {}};
   of_connection.hello.set_framework_version(std::string(FrameworkVersion()));
   return std::make_unique<HandedInChannel>(std::move(socket),

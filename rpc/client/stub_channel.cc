@@ -106,6 +106,8 @@ class StubChannel final : public ForwardingChannel {
         options_{.server_uid = options.server_uid.value_or(::geteuid()),
                  .allow_shared_directory = options.allow_shared_directory,
                  .max_message_bytes = options.max_message_bytes,
+                 .wire = ClientWire::kGrpc,
+                 .spin = {},
                  .hello = {}} {
     options_.hello.set_framework_version(std::string(FrameworkVersion()));
   }
@@ -128,7 +130,7 @@ class StubChannel final : public ForwardingChannel {
     MutexLock lock(mu_);
     const absl::Status connected = Connect();
     if (!connected.ok()) return FailedChannel(connected);
-    // Only over gRPC does it connect.
+    // Its connections are all over gRPC.
     return static_cast<GrpcTransport&>(current_->transport()).channel();
   }
 

@@ -41,6 +41,8 @@ namespace tandem::rpc {
 // Thread safety: thread-safe. Once it and its stubs are gone, calls still in
 // flight end with UNAVAILABLE.
 //
+// `options.wire` has no meaning: stubs speak gRPC.
+//
 // Errors: kInvalidArgument when `address` is not a unix address; kInternal when
 // this release of gRPC does not do what we rely on.
 absl::StatusOr<std::shared_ptr<grpc::ChannelInterface>> NewStubChannel(

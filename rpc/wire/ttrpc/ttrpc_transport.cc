@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 
+#include <thread>
 #include <utility>
 
 namespace tandem::rpc {
@@ -26,18 +27,11 @@ absl::StatusOr<std::unique_ptr<TtrpcTransport>> TtrpcTransport::Create(
 
 TtrpcTransport::TtrpcTransport(
     std::shared_ptr<ttrpc::ClientConnection> connection)
-    : connection_(std::move(connection)),
-      thread_([connection = connection_] { connection->Run(); }) {}
-
-TtrpcTransport::~TtrpcTransport() {
-  Close();
-  // Within a callback it cannot wait for itself; it ends on its own.
-  if (thread_.get_id() == std::this_thread::get_id()) {
-    thread_.detach();
-  } else {
-    thread_.join();
-  }
+    : connection_(std::move(connection)) {
+  std::thread([shared = connection_] { shared->Run(); }).detach();
 }
+
+TtrpcTransport::~TtrpcTransport() { Close(); }
 
 void TtrpcTransport::Start(ClientCall* call, const MessageLite& request,
                            const CallOptions& options) {

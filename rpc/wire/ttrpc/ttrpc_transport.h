@@ -4,7 +4,6 @@
 #define TANDEM_RPC_WIRE_TTRPC_TTRPC_TRANSPORT_H_
 
 #include <memory>
-#include <thread>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -31,7 +30,8 @@ class TtrpcTransport final : public ConnectionTransport {
   static absl::StatusOr<std::unique_ptr<TtrpcTransport>> Create(
       UniqueFd connection, ttrpc::ClientOptions options);
 
-  // Closes, and waits for callbacks that run.
+  // Closes. Does not wait for callbacks, which may need what its caller holds:
+  // the thread has a share of the connection, and ends by itself.
   ~TtrpcTransport() override;
 
   void Start(ClientCall* call, const google::protobuf::MessageLite& request,
@@ -52,7 +52,6 @@ class TtrpcTransport final : public ConnectionTransport {
 
   // Shared with the thread, and with calls and streams, which may outlive this.
   const std::shared_ptr<ttrpc::ClientConnection> connection_;
-  std::thread thread_;
 };
 
 }  // namespace tandem::rpc
