@@ -7,8 +7,10 @@ cmake_minimum_required(VERSION 3.25)
 
 # What any part of the contract needs is nothing but the contract.
 set(rule_proto "proto/;tendermint/;tandem/")
-# Code on it also uses the small things that have no opinion.
-set(rule_proto/abci "proto/;tendermint/;tandem/;rpc/base/")
+# Code on it also uses the small things that have no opinion, and what any framed
+# protocol is made of.
+set(rule_proto/abci
+  "proto/;tendermint/;tandem/;rpc/base/;rpc/wire/frames/;rpc/wire/method.h;rpc/wire/verdict.h")
 # The framework knows no application word: no ABCI, no node.
 set(rule_rpc "rpc/;tandem/rpc/")
 set(rule_rpc/base "rpc/base/")
