@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <iterator>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -80,15 +81,19 @@ absl::StatusOr<rpc::UniqueFd> LockDirectory(const std::string& directory) {
   return absl::ErrnoToStatus(errno, absl::StrCat("cannot use ", directory));
 }
 
+absl::StatusOr<std::string> FindRecentGo() {
+  auto go = FindGo();
+  const absl::Status found = go.ok() ? CheckVersion(*go) : go.status();
+  if (found.ok()) return go;
+  return absl::UnavailableError(absl::StrCat(
+      found.message(), ": install Go 1.", kOldestGo,
+      " or later (https://go.dev/dl, or golang-go of a newer Debian)"));
+}
+
 absl::Status Build(const std::string& package, const std::string& version,
                    const std::string& directory) {
-  const auto go = FindGo();
-  absl::Status found = go.ok() ? CheckVersion(*go) : go.status();
-  if (!found.ok()) {
-    return absl::UnavailableError(absl::StrCat(
-        found.message(), ": install Go 1.", kOldestGo,
-        " or later (https://go.dev/dl, or golang-go of a newer Debian)"));
-  }
+  const auto go = FindRecentGo();
+  if (!go.ok()) return go.status();
   std::fprintf(stderr, "building %s@%s, once\n", package.c_str(),
                version.c_str());
   const auto built = Output({*go, "install", package + "@" + version},
@@ -121,6 +126,43 @@ absl::StatusOr<std::string> GoProgram(const std::string& package,
     }
   }
   return program;
+}
+
+absl::StatusOr<std::string> GoModule(const GoModuleOptions& options) {
+  const auto go = FindRecentGo();
+  if (!go.ok()) return go.status();
+  const std::string name = fs::path(options.directory).filename().string();
+  const std::string directory = absl::StrCat(TANDEM_BIN_DIR "/../", name);
+  const auto lock = LockDirectory(directory);
+  if (!lock.ok()) return lock.status();
+  std::error_code error;
+  fs::copy(options.directory, directory,
+           fs::copy_options::recursive | fs::copy_options::overwrite_existing,
+           error);
+  if (error) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot write ", directory, ": ", error.message()));
+  }
+  std::vector<std::string> translate = {TANDEM_PROTOC, "-I" + directory,
+                                        options.proto};
+  for (const auto& plugin : options.plugins) {
+    translate.push_back(
+        absl::StrCat("--plugin=protoc-gen-", plugin.name, "=", plugin.program));
+    translate.push_back(absl::StrCat("--", plugin.name, "_out=", directory));
+    translate.push_back(
+        absl::StrCat("--", plugin.name, "_opt=", plugin.options));
+  }
+  if (const auto made = Output(std::move(translate), {}); !made.ok()) {
+    return made.status();
+  }
+  const std::string program = absl::StrCat(directory, "/program");
+  const auto built =
+      Output({*go, "build", "-C", directory, "-o", program, "."}, {"GOFLAGS="});
+  if (built.ok()) return program;
+  return absl::UnavailableError(absl::StrCat("go build in ", directory,
+                                             " fails (does it reach the "
+                                             "network?): ",
+                                             built.status().message()));
 }
 
 }  // namespace tandem::test
