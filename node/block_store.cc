@@ -109,13 +109,20 @@ rocksdb::Options TunedOptions() {
   return options;
 }
 
-absl::Status Read(rocksdb::DB& db, const std::string& key,
-                  google::protobuf::MessageLite& into) {
+absl::StatusOr<rocksdb::PinnableSlice> ReadBytes(rocksdb::DB& db,
+                                                 const std::string& key) {
   rocksdb::PinnableSlice value;
   const rocksdb::Status status =
       db.Get(rocksdb::ReadOptions(), db.DefaultColumnFamily(), key, &value);
   if (status.IsNotFound()) return absl::NotFoundError("not in the block store");
   if (!status.ok()) return Broken("be read", status);
+  return value;
+}
+
+absl::Status Read(rocksdb::DB& db, const std::string& key,
+                  google::protobuf::MessageLite& into) {
+  TANDEM_ASSIGN_OR_RETURN(const rocksdb::PinnableSlice value,
+                          ReadBytes(db, key));
   if (!into.ParseFromArray(value.data(), static_cast<int>(value.size()))) {
     return Broken("be read",
                   absl::StrCat("a record is no ", into.GetTypeName()));
@@ -219,6 +226,20 @@ absl::StatusOr<ResponseFinalizeBlock> BlockStore::LoadResponse(
   ResponseFinalizeBlock response;
   TANDEM_RETURN_IF_ERROR(Read(*db_, KeyOf(kResponse, height), response));
   return response;
+}
+
+absl::StatusOr<bool> BlockStore::HasResponse(
+    std::int64_t height, const ResponseFinalizeBlock& response) const {
+  TANDEM_ASSIGN_OR_RETURN(const rocksdb::PinnableSlice saved,
+                          ReadBytes(*db_, KeyOf(kResponse, height)));
+  return saved == response.SerializeAsString();
+}
+
+absl::StatusOr<store::ResultCodes> BlockStore::LoadCodes(
+    std::int64_t height) const {
+  store::ResultCodes codes;
+  TANDEM_RETURN_IF_ERROR(Read(*db_, KeyOf(kResponse, height), codes));
+  return codes;
 }
 
 absl::StatusOr<v1::CommittedBlock> BlockStore::LoadCommitted(

@@ -17,6 +17,7 @@
 #include "proto/abci/block_bytes.h"
 #include "rpc/base/fail_point.h"
 #include "rpc/base/hex.h"
+#include "rpc/base/sha256.h"
 #include "rpc/base/status_macros.h"
 #include "spdlog/spdlog.h"
 
@@ -194,14 +195,17 @@ absl::Status Executor::RememberCommitted() {
   for (std::int64_t height = state_.height();
        height > 0 && height >= oldest && hashes.size() < mempool_.cache_size();
        --height) {
-    const absl::StatusOr<v1::CommittedBlock> block =
-        store_.LoadCommitted(height);
+    const absl::StatusOr<v1::Block> block = store_.LoadBlock(height);
+    const absl::StatusOr<store::ResultCodes> codes = store_.LoadCodes(height);
     // Recovery says what is wrong with such a store.
     if (absl::IsNotFound(block.status())) break;
+    if (absl::IsNotFound(codes.status())) break;
     TANDEM_RETURN_IF_ERROR(block.status());
-    for (int i = block->results_size() - 1; i >= 0; --i) {
-      const v1::TxResult& result = block->results(i);
-      if (result.code() == 0) hashes.push_back(result.hash());
+    TANDEM_RETURN_IF_ERROR(codes.status());
+    for (int i = std::min(block->txs_size(), codes->tx_results_size()) - 1;
+         i >= 0; --i) {
+      if (codes->tx_results(i).code() != 0) continue;
+      hashes.push_back(rpc::Sha256(block->txs(i)));
     }
   }
   std::reverse(hashes.begin(), hashes.end());
@@ -337,6 +341,7 @@ absl::StatusOr<ResponseFinalizeBlock> Executor::Finalize(
                           app.FinalizeBlock(FinalizeBlockOf(block)));
   TANDEM_RETURN_IF_ERROR(CheckFinalized(block, answer));
   const std::int64_t height = block.header().height();
+  if (store_.HasResponse(height, answer).value_or(false)) return answer;
   const auto saved = store_.LoadResponse(height);
   if (absl::IsNotFound(saved.status())) {
     if (height > state_.height()) return answer;

@@ -1,5 +1,6 @@
 #include "node/node.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,13 +16,20 @@ namespace {
 using rpc::MutexLock;
 using tendermint::abci::ResponseInfo;
 
-// Between two attempts to reach an application that is away.
-constexpr absl::Duration kRetryPause = absl::Milliseconds(50);
+// Between two attempts to reach an application that is away: an eighth of the
+// time that it has been away, within these.
+constexpr absl::Duration kShortestPause = absl::Milliseconds(5);
+constexpr absl::Duration kLongestPause = absl::Milliseconds(50);
 constexpr absl::Duration kEmptyBlockInterval = absl::Seconds(1);
 
 // Whether the node ends with this, rather than wait for the application.
 bool IsFatal(const absl::Status& end) {
   return absl::IsDataLoss(end) || absl::IsAborted(end);
+}
+
+absl::Duration RetryPause(absl::Time away_since) {
+  return std::clamp((absl::Now() - away_since) / 8, kShortestPause,
+                    kLongestPause);
 }
 
 // What is told to those who wait, when the connection ended for `why`.
@@ -117,11 +125,12 @@ void Node::Query(const tendermint::abci::RequestQuery& request,
 }
 
 void Node::Run() {
+  absl::Time away_since = absl::Now();
   while (!is_stopping()) {
     auto session = options_.dial(kConnectTimeout);
     if (!session.ok()) {
       OnAway(session.status());
-      AwaitRing(kRetryPause);
+      AwaitRing(RetryPause(away_since));
       continue;
     }
     has_said_away_ = false;
@@ -135,7 +144,8 @@ void Node::Run() {
     }
     if (!is_stopping()) OnAway(end);
     // A connection that breaks each time is no reason to spin.
-    AwaitRing(kRetryPause);
+    away_since = absl::Now();
+    AwaitRing(RetryPause(away_since));
   }
   MutexLock lock(mu_);
   is_done_ = true;

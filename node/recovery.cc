@@ -1,6 +1,7 @@
 #include "node/recovery.h"
 
 #include <cstdint>
+#include <future>
 #include <string>
 #include <utility>
 
@@ -119,6 +120,25 @@ absl::StatusOr<Heights> Compare(const ResponseInfo& info,
   return at;
 }
 
+// The blocks that the application lacks, up to the state. One is read while the
+// application executes the one before.
+absl::Status Replay(const Heights& at, AppConnection& app,
+                    const BlockStore& store, Executor& executor) {
+  const auto read = [&store](std::int64_t height) {
+    return std::async(std::launch::async,
+                      [&store, height] { return store.LoadBlock(height); });
+  };
+  const std::int64_t first = at.After(at.app);
+  if (first > at.state) return absl::OkStatus();
+  auto next = read(first);
+  for (std::int64_t height = first; height <= at.state; ++height) {
+    TANDEM_ASSIGN_OR_RETURN(const v1::Block block, next.get());
+    if (height < at.state) next = read(height + 1);
+    TANDEM_RETURN_IF_ERROR(executor.Replay(app, block));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status RecoverFrom(const ResponseInfo& info, AppConnection& app,
                          BlockStore& store, Executor& executor) {
   TANDEM_ASSIGN_OR_RETURN(const Heights at,
@@ -132,10 +152,7 @@ absl::Status RecoverFrom(const ResponseInfo& info, AppConnection& app,
     spdlog::info("The application is at height {}: replaying blocks up to {}.",
                  at.app, at.state);
   }
-  for (std::int64_t height = at.After(at.app); height <= at.state; ++height) {
-    TANDEM_ASSIGN_OR_RETURN(v1::Block block, store.LoadBlock(height));
-    TANDEM_RETURN_IF_ERROR(executor.Replay(app, block));
-  }
+  TANDEM_RETURN_IF_ERROR(Replay(at, app, store, executor));
   if (at.store == at.state) return absl::OkStatus();
 
   TANDEM_ASSIGN_OR_RETURN(v1::Block block, store.LoadBlock(at.store));

@@ -23,13 +23,12 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "rpc/base/mutex.h"
 #include "rpc/base/status_macros.h"
 #include "rpc/base/version.h"
-#include "rpc/client/channel.h"
-#include "rpc/testing/process.h"
 #include "tandem/node/v1/node.tandem.h"
 #include "tests/bench/disk.h"
+#include "tests/bench/load.h"
+#include "tests/bench/pair.h"
 #include "tests/bench/process_meter.h"
 
 namespace tandem::bench {
@@ -37,7 +36,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 using node::v1::NodeClient;
-using rpc::testing::Process;
 
 struct Options {
   std::string directory = "tandem-bench-data";
@@ -49,8 +47,6 @@ struct Options {
   int lone = 200;
 };
 
-constexpr absl::Duration kTimeout = absl::Seconds(60);
-
 double Milliseconds(absl::Duration time) {
   return absl::ToDoubleMilliseconds(time);
 }
@@ -61,63 +57,6 @@ absl::Duration Percentile(std::vector<absl::Duration> times, double share) {
                                         static_cast<double>(times.size() - 1))];
 }
 
-// 64 bytes that no other number gives.
-std::string Transaction(std::uint64_t number) {
-  return absl::StrFormat("key%013d=%047d", number, number);
-}
-
-// The two programs, on a directory of their own.
-class Pair {
- public:
-  static absl::StatusOr<std::unique_ptr<Pair>> Start(
-      const std::string& directory) {
-    auto pair = std::make_unique<Pair>();
-    const std::string app = "unix:" + directory + "/app.sock";
-    const std::string node = "unix:" + directory + "/node.sock";
-    TANDEM_ASSIGN_OR_RETURN(
-        pair->app_,
-        Process::Start(
-            {.command = {TANDEM_BIN_DIR "/tandem-kvstore", "--listen", app,
-                         "--data", directory + "/app"},
-             .log_path = directory + "/app.log"}));
-    TANDEM_ASSIGN_OR_RETURN(
-        pair->node_, Process::Start({.command = {TANDEM_BIN_DIR "/tandem-node",
-                                                 "--app", app, "--listen", node,
-                                                 "--data", directory + "/node"},
-                                     .log_path = directory + "/node.log"}));
-    TANDEM_ASSIGN_OR_RETURN(pair->channel_, rpc::Channel::Connect(node));
-    return pair;
-  }
-
-  pid_t app() const { return app_->pid(); }
-  pid_t node() const { return node_->pid(); }
-  rpc::Channel& channel() { return *channel_; }
-
- private:
-  std::unique_ptr<Process> app_;
-  std::unique_ptr<Process> node_;
-  std::unique_ptr<rpc::Channel> channel_;
-};
-
-// Commits one transaction; the node may still be starting.
-absl::Status CommitOne(NodeClient& client, std::uint64_t number) {
-  node::v1::SubmitRequest request;
-  request.set_tx(Transaction(number));
-  request.set_wait(node::v1::COMMIT);
-  const absl::Time deadline = absl::Now() + kTimeout;
-  while (true) {
-    const auto reply =
-        client.Submit(request, {.timeout = kTimeout, .wait_for_ready = true});
-    if (reply.ok() && reply->result().height() > 0) return absl::OkStatus();
-    if (reply.ok()) return absl::InternalError("a transaction was refused");
-    // The node is there before the application answers it.
-    if (!absl::IsUnavailable(reply.status()) || absl::Now() > deadline) {
-      return reply.status();
-    }
-    absl::SleepFor(absl::Milliseconds(1));
-  }
-}
-
 absl::StatusOr<absl::Duration> TimeStart(const std::string& directory) {
   const absl::Time begin = absl::Now();
   TANDEM_ASSIGN_OR_RETURN(auto pair, Pair::Start(directory));
@@ -125,73 +64,6 @@ absl::StatusOr<absl::Duration> TimeStart(const std::string& directory) {
   TANDEM_RETURN_IF_ERROR(CommitOne(client, 0));
   return absl::Now() - begin;
 }
-
-// Commits many transactions, several batches in flight.
-class Load {
- public:
-  Load(NodeClient& client, const Options& options)
-      : client_(client), options_(options) {}
-
-  absl::Status Run(std::uint64_t first, std::uint64_t count) {
-    const std::uint64_t end = first + count;
-    for (std::uint64_t next = first; next < end;) {
-      const std::uint64_t size = std::min<std::uint64_t>(
-          static_cast<std::uint64_t>(options_.batch), end - next);
-      WaitRoom(options_.in_flight - 1);
-      Send(next, size);
-      next += size;
-    }
-    WaitRoom(0);
-    rpc::MutexLock lock(mu_);
-    return status_;
-  }
-
- private:
-  void WaitRoom(int most) {
-    rpc::MutexLock lock(mu_);
-    mu_.Await([&] { return in_flight_ <= most; });
-  }
-
-  void Send(std::uint64_t first, std::uint64_t count) {
-    node::v1::SubmitBatchRequest request;
-    request.set_wait(node::v1::COMMIT);
-    request.mutable_timeout()->set_seconds(absl::ToInt64Seconds(kTimeout));
-    for (std::uint64_t i = 0; i < count; ++i) {
-      request.add_txs(Transaction(first + i));
-    }
-    {
-      rpc::MutexLock lock(mu_);
-      ++in_flight_;
-    }
-    client_.SubmitBatch(
-        request, {.timeout = kTimeout},
-        [this](absl::StatusOr<node::v1::SubmitBatchReply> reply) {
-          rpc::MutexLock lock(mu_);
-          --in_flight_;
-          status_.Update(Judge(reply));
-          mu_.NotifyAll();
-        });
-  }
-
-  static absl::Status Judge(
-      const absl::StatusOr<node::v1::SubmitBatchReply>& reply) {
-    if (!reply.ok()) return reply.status();
-    for (const auto& result : reply->results()) {
-      if (result.status() != 0 || result.result().height() == 0) {
-        return absl::InternalError(
-            absl::StrCat("a transaction was not committed: ", result.message(),
-                         result.result().log()));
-      }
-    }
-    return absl::OkStatus();
-  }
-
-  NodeClient& client_;
-  const Options& options_;
-  rpc::Mutex mu_;
-  int in_flight_ ABSL_GUARDED_BY(mu_) = 0;
-  absl::Status status_ ABSL_GUARDED_BY(mu_);
-};
 
 struct Bench {
   Options options;
@@ -263,7 +135,8 @@ struct Bench {
       const absl::Duration node = CpuTime(pair.node());
       const absl::Duration own = CpuTime(::getpid());
       const absl::Time begin = absl::Now();
-      Load load(client, options);
+      Load load(client,
+                {.batch = options.batch, .in_flight = options.in_flight});
       TANDEM_RETURN_IF_ERROR(
           load.Run((static_cast<std::uint64_t>(round) + 1) << 32, count));
       const absl::Duration took = absl::Now() - begin;

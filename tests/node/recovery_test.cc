@@ -365,6 +365,39 @@ TEST_F(RecoveryTest, AnUnfinishedBlockThatIsAnsweredDifferentlyIsRefused) {
   EXPECT_EQ(world_.app.height(), 3);
 }
 
+TEST_F(RecoveryTest, AReplayMayTellOtherEventsAndLogs) {
+  world_.app.Wipe();
+  world_.app.hooks.finalize = [](abci::ResponseFinalizeBlock& answer) {
+    answer.add_events()->set_type("replayed");
+    for (auto& result : *answer.mutable_tx_results()) result.set_log("again");
+  };
+  EXPECT_THAT(RestartNode(), IsOk());
+  EXPECT_EQ(world_.app.height(), 3);
+}
+
+TEST_F(RecoveryTest, ARestartedNodeKnowsWhatWasCommittedAndWhatFailed) {
+  world_.app.hooks.finalize = [](abci::ResponseFinalizeBlock& answer) {
+    answer.mutable_tx_results(1)->set_code(5);
+  };
+  world_.Commit({"c", "failed", "d"});
+  world_.app.hooks.finalize = nullptr;
+  ASSERT_THAT(RestartNode(), IsOk());
+  EXPECT_THAT(world_.Submit({"a", "b", "c", "d", "failed", "new"})->All(),
+              ElementsAre("0 ALREADY_EXISTS", "1 ALREADY_EXISTS",
+                          "2 ALREADY_EXISTS", "3 ALREADY_EXISTS",
+                          "4 checked 0", "5 checked 0"));
+}
+
+TEST_F(RecoveryTest, OfManyCommittedARestartedNodeKnowsTheLast) {
+  world_.limits.cache_size = 3;
+  world_.Commit({"c", "d"});
+  world_.Commit({"e", "f"});
+  ASSERT_THAT(RestartNode(), IsOk());
+  EXPECT_THAT(world_.Submit({"f", "e", "d", "c"})->All(),
+              ElementsAre("0 ALREADY_EXISTS", "1 ALREADY_EXISTS",
+                          "2 ALREADY_EXISTS", "3 checked 0"));
+}
+
 TEST_F(RecoveryTest, AnApplicationOlderThanTheOldestBlockIsRefused) {
   world_.app.hooks.commit = [](abci::ResponseCommit& answer) {
     answer.set_retain_height(4);
