@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <filesystem>
+#include <string_view>
 #include <utility>
 
 #include "absl/memory/memory.h"
@@ -33,7 +34,8 @@ void PidfdSignal(int pidfd, int signal) {
 // The child's side of vfork: it shares our memory, in which other threads go on
 // and may hold any lock, so it calls the kernel and little else. Reports the
 // error of execve on `report`, which execve closes if it succeeds.
-[[noreturn]] void BecomeProgram(char* const* argv, pid_t parent, int report) {
+[[noreturn]] void BecomeProgram(char* const* argv, char* const* environment,
+                                pid_t parent, int report) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(1);  // The parent died before prctl.
   ::setpgid(0, 0);
@@ -46,7 +48,7 @@ void PidfdSignal(int pidfd, int signal) {
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  ::execv(argv[0], argv);
+  ::execve(argv[0], argv, environment);
   const int error = errno;
   [[maybe_unused]] const ssize_t written =
       ::write(report, &error, sizeof error);
@@ -55,11 +57,23 @@ void PidfdSignal(int pidfd, int signal) {
 
 // Starts the child. Unlike fork, vfork runs no pthread_atfork handlers, which a
 // library with threads may have set.
-[[gnu::noinline]] pid_t Spawn(char* const* argv, int report) {
+[[gnu::noinline]] pid_t Spawn(char* const* argv, char* const* environment,
+                              int report) {
   const pid_t parent = ::getpid();
   const pid_t pid = ::vfork();
-  if (pid == 0) BecomeProgram(argv, parent, report);
+  if (pid == 0) BecomeProgram(argv, environment, parent, report);
   return pid;
+}
+
+// Our own, but for the address of a service manager, who is told by us.
+std::vector<char*> EnvironmentOfChildren() {
+  std::vector<char*> variables;
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    if (std::string_view(*variable).starts_with("NOTIFY_SOCKET=")) continue;
+    variables.push_back(*variable);
+  }
+  variables.push_back(nullptr);
+  return variables;
 }
 
 std::string Describe(const siginfo_t& info) {
@@ -82,7 +96,8 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(
   if (::pipe2(ends, O_CLOEXEC) != 0) return absl::ErrnoToStatus(errno, "pipe2");
   rpc::UniqueFd read_end(ends[0]);
   rpc::UniqueFd write_end(ends[1]);
-  const pid_t pid = Spawn(pointers.data(), write_end.get());
+  const pid_t pid =
+      Spawn(pointers.data(), EnvironmentOfChildren().data(), write_end.get());
   if (pid < 0) return absl::ErrnoToStatus(errno, "vfork");
   write_end = rpc::UniqueFd();
 

@@ -18,8 +18,8 @@ namespace tandem::node {
 
 // Owns a child. The child has a process group of its own, so that a Ctrl-C on
 // the terminal reaches this process alone; it writes where our standard error
-// goes; it inherits no other descriptor; it is killed when the thread that
-// started it ends, however that comes about.
+// goes; it inherits no other descriptor, nor NOTIFY_SOCKET; it is killed when
+// the thread that started it ends, however that comes about.
 //
 // Lifecycle: the destructor kills the child if it still runs, and reaps it.
 // Thread safety: thread-bound. Start children from the main thread, which lives

@@ -21,6 +21,7 @@
 #include "absl/time/time.h"
 #include "node/cli/node_option.h"
 #include "rpc/base/status_macros.h"
+#include "rpc/server/notify.h"
 #include "tandem/node/v1/node.tandem.h"
 
 namespace tandem::node {
@@ -311,6 +312,8 @@ absl::Status UpCommand::SayReady(Output& output) {
                 output);
   TANDEM_RETURN_IF_ERROR(said);
   was_ready_ = true;
+  rpc::NotifyReady(absl::StrCat("application and node run, with data in ",
+                                directory_->path()));
   return absl::OkStatus();
 }
 
@@ -327,6 +330,7 @@ absl::Status UpCommand::Say(std::string_view text, Output& output) const {
 }
 
 absl::Status UpCommand::StopBoth() {
+  rpc::NotifyStopping();
   // The node first: it finishes what is in flight, which needs the application.
   const absl::Status node = Stop(node_);
   const absl::Status app = Stop(app_);

@@ -1,15 +1,20 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "rpc/base/file.h"
+#include "rpc/base/unique_fd.h"
 #include "rpc/testing/status_matchers.h"
 #include "tests/cli/cli.h"
 
@@ -18,6 +23,7 @@ namespace {
 
 using ::tandem::rpc::testing::IsOkAndHolds;
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -51,6 +57,32 @@ TEST(UpTest, TheDataIsForItsOwnerAlone) {
   struct stat found;
   ASSERT_EQ(::stat(cli.data().c_str(), &found), 0);
   EXPECT_EQ(found.st_mode & 0777, 0700u);
+}
+
+TEST(UpTest, TellsTheServiceManagerOfBothAtOnce) {
+  Cli cli;
+  const rpc::UniqueFd manager(
+      ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  cli.File("notify").copy(address.sun_path, sizeof(address.sun_path) - 1);
+  ASSERT_EQ(::bind(manager.get(), reinterpret_cast<const sockaddr*>(&address),
+                   sizeof(address)),
+            0);
+  ASSERT_EQ(::setenv("NOTIFY_SOCKET", address.sun_path, 1), 0);
+  const auto up = cli.Up();
+  ::unsetenv("NOTIFY_SOCKET");
+  Cli::Ready(*up);
+  up->Signal(SIGTERM);
+  EXPECT_EQ(up->Wait().status, 0);
+  std::vector<std::string> told;
+  char message[4096];
+  for (ssize_t size;
+       (size = ::recv(manager.get(), message, sizeof(message), 0)) >= 0;) {
+    told.emplace_back(message, size);
+  }
+  EXPECT_THAT(told, ElementsAre(StartsWith("READY=1\nSTATUS=application and "),
+                                "STOPPING=1"));
 }
 
 class UpSignalTest : public ::testing::TestWithParam<int> {};
