@@ -15,6 +15,13 @@ void Call::OnCancel(std::function<void()> callback) {
   callback();
 }
 
+void Call::Restart(ActiveCall active) {
+  active_ = std::move(active);
+  deadline_ = absl::InfiniteFuture();
+  metadata_.clear();
+  cancelled_.store(false, std::memory_order_relaxed);
+}
+
 void Call::MarkCancelled() {
   std::function<void()> callback;
   {

@@ -11,6 +11,7 @@
 #include "rpc/base/mutex.h"
 #include "rpc/server/caller.h"
 #include "rpc/server/server_connection.h"
+#include "rpc/wire/metadata.h"
 
 namespace tandem::rpc {
 
@@ -31,6 +32,9 @@ class Call {
 
   // When the client stops waiting; absl::InfiniteFuture() when it said nothing.
   absl::Time deadline() const { return deadline_; }
+
+  // What the client says beside the request.
+  const Metadata& metadata() const { return metadata_; }
 
   // True once nobody waits for the answer: the client cancelled, left, or its
   // deadline passed. Never becomes false again. What is answered is then lost.
@@ -53,9 +57,13 @@ class Call {
   // For wires: drops the callback, because the call has been answered.
   void ForgetCallback() ABSL_LOCKS_EXCLUDED(mu_);
 
+  // For wires that use a call again, which has been answered.
+  void Restart(ActiveCall active);
+
   ActiveCall active_;
   // Set by the wire before the handler runs.
   absl::Time deadline_ = absl::InfiniteFuture();
+  Metadata metadata_;
 
  private:
   std::atomic<bool> cancelled_{false};

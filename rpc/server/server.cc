@@ -37,6 +37,7 @@
 #include "rpc/socket/unix_address.h"
 #include "rpc/wire/frames/poller.h"
 #include "rpc/wire/grpc/grpc_wire.h"
+#include "rpc/wire/ttrpc/ttrpc_wire.h"
 #include "rpc/wire/wire.h"
 #include "spdlog/spdlog.h"
 
@@ -62,7 +63,7 @@ absl::Status CheckAddress(const ServerOptions& options) {
 }
 
 absl::Status CheckWires(const ServerOptions& options) {
-  if (!options.grpc && options.wires.empty()) {
+  if (!options.grpc && !options.ttrpc && options.wires.empty()) {
     return absl::InvalidArgumentError("a server needs a wire");
   }
   if (!options.grpc && !options.grpc_services.empty()) {
@@ -310,6 +311,7 @@ absl::Status Serving::StartWires(const ServerOptions& options) {
                         .max_threads = options.max_grpc_threads,
                         .connections = &connections_}));
   }
+  if (options.ttrpc) own_wires_.push_back(std::make_unique<TtrpcWire>());
   for (const auto& wire : own_wires_) wires_.push_back(wire.get());
   wires_.insert(wires_.end(), options.wires.begin(), options.wires.end());
   const WireParts parts = {

@@ -38,10 +38,11 @@ struct ServerOptions {
   std::string allow_shared_directory = {};
   // Who may connect, and call what. Root is not special.
   AccessPolicy access = AccessPolicy::SameUser();
-  // How clients may call: gRPC, and what the program brings itself. A client's
-  // first bytes say which it speaks. The wires must outlive the server, and are
-  // of this one alone.
+  // How clients may call: gRPC, ttrpc, and what the program brings itself. A
+  // client's first bytes say which it speaks. The wires must outlive the
+  // server, and are of this one alone.
   bool grpc = true;
+  bool ttrpc = true;
   std::vector<Wire*> wires = {};
   // What is served. The handlers must outlive the server.
   std::vector<Served> services = {};

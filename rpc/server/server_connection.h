@@ -147,7 +147,15 @@ class ActiveCall {
       : connection_(std::move(other.connection_)),
         is_active_(std::exchange(other.is_active_, false)),
         held_bytes_(std::exchange(other.held_bytes_, 0)) {}
-  ActiveCall& operator=(ActiveCall&&) = delete;
+  // For a call that is used again.
+  ActiveCall& operator=(ActiveCall&& other) noexcept {
+    if (this == &other) return *this;
+    End();
+    connection_ = std::move(other.connection_);
+    is_active_ = std::exchange(other.is_active_, false);
+    held_bytes_ = std::exchange(other.held_bytes_, 0);
+    return *this;
+  }
   ~ActiveCall() { End(); }
 
   // It is in flight no more, though somebody may still ask for the caller.

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "rpc/base/mutex.h"
@@ -57,15 +58,22 @@ class BatchWriter {
   // here.
   template <typename Append>
   Room Write(Append append) ABSL_LOCKS_EXCLUDED(mu_) {
-    const bool is_in_batch = batch_of_this_thread_ == this;
-    if (is_in_batch && !is_in_order_) {
+    if (batch_of_this_thread_ == this && !is_in_order_) {
       append(batch_);
       in_batch_.store(batch_.size(), std::memory_order_relaxed);
       return batch_.size() < kMaxBatch ? Room::kEnough : SendBatch();
     }
+    return WriteInOrder(std::move(append));
+  }
+
+  // The same, sent in the order of all writes by this method.
+  template <typename Append>
+  Room WriteInOrder(Append append) ABSL_LOCKS_EXCLUDED(mu_) {
+    const bool is_in_batch = batch_of_this_thread_ == this;
     MutexLock lock(mu_);
     append(out_);
     if (is_in_batch && out_.size() < kMaxBatch) {
+      has_ordered_ = true;
       CountUnsent();
       return Room::kEnough;
     }
@@ -77,7 +85,8 @@ class BatchWriter {
   void BeginBatch() { batch_of_this_thread_ = this; }
   Room EndBatch() ABSL_LOCKS_EXCLUDED(mu_) {
     batch_of_this_thread_ = nullptr;
-    return batch_.is_empty() && !is_in_order_ ? Room::kEnough : SendBatch();
+    const bool has_ordered = std::exchange(has_ordered_, false);
+    return batch_.is_empty() && !has_ordered ? Room::kEnough : SendBatch();
   }
 
   // Goes on where the socket took no more. kResume: again.
@@ -121,6 +130,8 @@ class BatchWriter {
   const bool is_in_order_;
   // Of the thread that is in the batch.
   OutputBuffer batch_;
+  // Something in out_ is left to EndBatch().
+  bool has_ordered_ = false;
   std::atomic<std::size_t> in_batch_{0};
   std::atomic<std::size_t> unsent_{0};
   std::atomic<std::uint64_t> sent_{0};

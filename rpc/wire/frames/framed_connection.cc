@@ -23,9 +23,10 @@ FramedConnection::FramedConnection(UniqueFd socket,
 
 FramedConnection::~FramedConnection() {
   // Where its thread was stopped before it ended.
+  writer_.Close();
+  ReleaseMemory();
   MutexLock lock(mu_);
   ForgetWait();
-  ReleaseMemory();
 }
 
 absl::Status FramedConnection::Begin() {
@@ -59,11 +60,13 @@ bool FramedConnection::Read() {
 void FramedConnection::TakeFrames() {
   ReleaseMemory();
   writer_.BeginBatch();
+  is_partial_ = false;
   while (!input_.is_empty() && !writer_.is_full() && !is_ending_) {
     std::size_t needed = 0;
     const std::size_t taken = TakeFrame(input_.unread(), &needed);
     if (taken == 0) {
       input_.Expect(needed);
+      is_partial_ = true;
       break;
     }
     input_.Consume(taken);
@@ -77,7 +80,7 @@ void FramedConnection::TakeFrames() {
 bool FramedConnection::HoldMemory() {
   MemoryBudget* const budget = connection_->request_memory();
   const std::size_t size = input_.unread().size();
-  if (budget == nullptr || size <= kLittle) return true;
+  if (budget == nullptr || !is_partial_ || size <= kLittle) return true;
   if (budget->Take(size - kLittle) == nullptr) {
     held_memory_ = size - kLittle;
     return true;

@@ -83,6 +83,14 @@ class FramedConnection : public PollSource,
       AwaitRoom();
     }
   }
+  // The same, in the order of all that is written by this method: for what is
+  // written from several threads.
+  template <typename Append>
+  void WriteInOrder(Append append) {
+    if (writer_.WriteInOrder(std::move(append)) == BatchWriter::Room::kResume) {
+      AwaitRoom();
+    }
+  }
   bool is_full() const { return writer_.is_full(); }
   std::size_t unsent() const { return writer_.unsent(); }
   // As BatchWriter's.
@@ -115,6 +123,8 @@ class FramedConnection : public PollSource,
 
   // Of the PollThread.
   InputBuffer input_;
+  // A frame has come in part, and its memory is held.
+  bool is_partial_ = false;
   std::size_t held_memory_ = 0;
   bool is_over_ = false;
 

@@ -99,6 +99,7 @@ void PollThread::Stop() {
 }
 
 void PollThread::Loop() {
+  id_.store(std::this_thread::get_id(), std::memory_order_relaxed);
   epoll_event events[64];
   do {
     const int count = Wait(events, std::size(events));

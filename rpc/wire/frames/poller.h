@@ -73,6 +73,11 @@ class PollThread {
   // For its thread. Has OnTime() called once, at `time`, which replaces what
   // was asked for before; absl::InfiniteFuture(): never.
   void WakeAt(PollSource& source, absl::Time time);
+  // Whether this is its thread.
+  bool is_current() const {
+    return std::this_thread::get_id() == id_.load(std::memory_order_relaxed);
+  }
+
   // For its thread: memory that its sources read with (InputBuffer::Borrow).
   InputBuffer& spare() { return spare_; }
 
@@ -92,6 +97,8 @@ class PollThread {
   const absl::Duration spin_;
   UniqueFd epoll_;
   UniqueFd wake_up_;
+
+  std::atomic<std::thread::id> id_{};
 
   // Of its thread.
   std::set<std::pair<absl::Time, PollSource*>> sleepers_;

@@ -11,6 +11,7 @@
 #include "google/protobuf/message_lite.h"
 #include "rpc/wire/frames/output_buffer.h"
 #include "rpc/wire/metadata.h"
+#include "rpc/wire/verdict.h"
 
 // The protocol is that of github.com/containerd/ttrpc (PROTOCOL.md there). Its
 // envelopes are a few fields around a message, so they are read and written by
@@ -46,6 +47,12 @@ struct FrameHeader {
   std::uint8_t type = 0;
   std::uint8_t flags = 0;
 };
+
+// A frame has less than 16 MiB, so the first of its length's bytes is 0, and
+// nothing else begins so.
+inline Verdict JudgeFirstBytes(std::string_view seen) {
+  return seen.front() == '\0' ? Verdict::kMine : Verdict::kNotMine;
+}
 
 // `bytes` are kHeaderBytes.
 FrameHeader ParseHeader(const char* bytes);

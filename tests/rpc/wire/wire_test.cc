@@ -57,7 +57,19 @@ const tandem::rpc::Method* FindMethod(std::string_view name) {
   return nullptr;
 }
 
-enum class Wire { kInProcess, kServer };
+enum class Wire { kInProcess, kServer, kTtrpc };
+
+std::string NameOf(Wire wire) {
+  switch (wire) {
+    case Wire::kInProcess:
+      return "InProcess";
+    case Wire::kServer:
+      return "Server";
+    case Wire::kTtrpc:
+      return "Ttrpc";
+  }
+  return "";
+}
 
 class WireTest : public ::testing::TestWithParam<Wire> {
  protected:
@@ -66,8 +78,10 @@ class WireTest : public ::testing::TestWithParam<Wire> {
     world_ = nullptr;
     if (GetParam() == Wire::kServer) {
       world_ = std::make_unique<ServerWorld>(service_, options);
-    } else {
+    } else if (GetParam() == Wire::kInProcess) {
       world_ = std::make_unique<InProcessWorld>(service_, options);
+    } else {
+      world_ = std::make_unique<TtrpcWorld>(service_, options);
     }
     probe_ = std::make_unique<ProbeClient>(world_->transport());
   }
@@ -482,11 +496,9 @@ TEST_P(WireTest, DestroyedTransportEndsCallsAndStreams) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, WireTest,
-                         ::testing::Values(Wire::kInProcess, Wire::kServer),
-                         [](const auto& wire) {
-                           return wire.param == Wire::kServer ? "Server"
-                                                              : "InProcess";
-                         });
+                         ::testing::Values(Wire::kInProcess, Wire::kServer,
+                                           Wire::kTtrpc),
+                         [](const auto& wire) { return NameOf(wire.param); });
 
 }  // namespace
 }  // namespace tests::wire

@@ -19,6 +19,7 @@
 #include "rpc/testing/temp_dir.h"
 #include "rpc/wire/grpc/grpc_service.h"
 #include "rpc/wire/grpc/grpc_transport.h"
+#include "rpc/wire/ttrpc/ttrpc_transport.h"
 #include "tests/rpc/wire/probe_service.h"
 
 namespace tests::wire {
@@ -56,6 +57,18 @@ class ServerWorld final : public World {
   const tandem::rpc::testing::TempDir dir_;
   std::unique_ptr<tandem::rpc::Server> server_;
   std::unique_ptr<tandem::rpc::Channel> channel_;
+};
+
+// ttrpc alone: a Server that offers nothing else, and one connection to it.
+class TtrpcWorld final : public World {
+ public:
+  TtrpcWorld(ProbeService& service, WorldOptions options = {});
+  tandem::rpc::Transport& transport() override { return *transport_; }
+
+ private:
+  const tandem::rpc::testing::TempDir dir_;
+  std::unique_ptr<tandem::rpc::Server> server_;
+  std::unique_ptr<tandem::rpc::TtrpcTransport> transport_;
 };
 
 // gRPC alone, over pairs of connected sockets.
