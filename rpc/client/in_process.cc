@@ -197,6 +197,7 @@ class InProcessTransport::UnaryCall final
         request_(Copy(request)),
         client_(client) {
     deadline_ = absl::Now() + timeout_;
+    metadata_ = options.metadata;
   }
 
   void Begin(WorkerPool* pool) {
@@ -427,6 +428,7 @@ class InProcessTransport::Stream final
         calls_(transport.calls_),
         request_(request == nullptr ? nullptr : Copy(*request)) {
     deadline_ = absl::Now() + timeout_;
+    metadata_ = options.metadata;
     if (request != nullptr) up_.Close();
   }
 
@@ -694,6 +696,7 @@ absl::StatusOr<ActiveCall> InProcessTransport::BeginCall(
         "answer: the policy allows ",
         options_.access.WhoMayConnect()));
   }
+  TANDEM_RETURN_IF_ERROR(CheckMetadata(options.metadata));
   if (target == nullptr) {
     return absl::UnimplementedError(
         absl::StrCat("this process has no method ", method.path));

@@ -9,6 +9,7 @@
 
 #include "rpc/server/first_bytes.h"
 #include "rpc/wire/grpc/preface.h"
+#include "rpc/wire/ttrpc/frame.h"
 #include "tests/support/judging_wire.h"
 
 namespace {
@@ -16,7 +17,7 @@ namespace {
 using tandem::rpc::kMaxFirstBytes;
 using tandem::rpc::Verdict;
 using tandem::rpc::Wire;
-using tandem::rpc::test::JudgingWire;
+using tandem::test::JudgingWire;
 
 // RFC 9113, 3.4.
 constexpr std::string_view kGrpc =
@@ -30,7 +31,8 @@ void Check(bool holds) {
 // What a server says of them, with the wires that it offers by default.
 Verdict Judge(std::string_view seen) {
   static JudgingWire grpc(tandem::rpc::JudgePreface);
-  static Wire* const wires[] = {&grpc};
+  static JudgingWire ttrpc(tandem::rpc::ttrpc::JudgeFirstBytes);
+  static Wire* const wires[] = {&grpc, &ttrpc};
   return tandem::rpc::JudgeFirstBytes(seen, wires).verdict;
 }
 
@@ -47,13 +49,16 @@ void CheckBeginnings(std::string_view bytes) {
   }
 }
 
-// Right is what begins as gRPC does, and wrong what cannot become that.
+// Right is what begins as gRPC does, or with a zero, and wrong what cannot
+// become that.
 void CheckJudgement(std::string_view bytes) {
   const std::size_t common = std::min(bytes.size(), kGrpc.size());
   const bool is_begun = bytes.substr(0, common) == kGrpc.substr(0, common);
-  const Verdict expected = !is_begun                ? Verdict::kNotMine
-                           : common == kGrpc.size() ? Verdict::kMine
-                                                    : Verdict::kNeedMore;
+  const bool is_ttrpc = !bytes.empty() && bytes.front() == '\0';
+  const bool is_whole = is_ttrpc || common == kGrpc.size();
+  const Verdict expected = !is_begun && !is_ttrpc ? Verdict::kNotMine
+                           : is_whole             ? Verdict::kMine
+                                                  : Verdict::kNeedMore;
   Check(Judge(bytes) == expected);
 }
 

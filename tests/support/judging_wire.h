@@ -8,26 +8,28 @@
 
 #include "rpc/wire/wire.h"
 
-namespace tandem::rpc::test {
+namespace tandem::test {
 
-class JudgingWire final : public Wire {
+class JudgingWire final : public rpc::Wire {
  public:
-  using Judgement = Verdict (*)(std::string_view seen);
+  using Judgement = rpc::Verdict (*)(std::string_view seen);
 
   explicit JudgingWire(Judgement judgement) : judgement_(judgement) {}
 
   std::string_view name() const override { return "judging"; }
-  Verdict Judge(std::string_view seen) const override {
+  rpc::Verdict Judge(std::string_view seen) const override {
     return judgement_(seen);
   }
-  absl::Status Start(const WireParts&) override { return absl::OkStatus(); }
-  void Serve(UniqueFd, std::shared_ptr<ServerConnection>) override {}
+  absl::Status Start(const rpc::WireParts&) override {
+    return absl::OkStatus();
+  }
+  void Serve(rpc::UniqueFd, std::shared_ptr<rpc::ServerConnection>) override {}
   void Stop(absl::Time) override {}
 
  private:
   const Judgement judgement_;
 };
 
-}  // namespace tandem::rpc::test
+}  // namespace tandem::test
 
 #endif  // TANDEM_TESTS_SUPPORT_JUDGING_WIRE_H_

@@ -53,6 +53,17 @@ absl::Time DeadlineOf(const CallbackServerContext& context) {
   return absl::FromChrono(deadline);
 }
 
+// What the client's program says, without what its library adds.
+Metadata MetadataOf(const CallbackServerContext& context) {
+  Metadata metadata;
+  for (const auto& [key, value] : context.client_metadata()) {
+    const std::string_view name(key.data(), key.size());
+    if (name == "user-agent" || name.starts_with("grpc-")) continue;
+    metadata.emplace_back(name, std::string_view(value.data(), value.size()));
+  }
+  return metadata;
+}
+
 // Counts what came in, before it is parsed into `into`.
 absl::Status CountRequest(const Target& target, ActiveCall& active,
                           ByteBuffer& bytes, const MessageLite& into) {
@@ -101,6 +112,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
         reply_(reply),
         request_(target.method.request->New()) {
     deadline_ = DeadlineOf(context);
+    metadata_ = MetadataOf(context);
   }
 
   // Parses, and has the handler run.
@@ -170,6 +182,7 @@ class StreamCall final : public BidiReactor,
              ActiveCall active)
       : ServerStream(std::move(active)), target_(target), context_(context) {
     deadline_ = DeadlineOf(context);
+    metadata_ = MetadataOf(context);
   }
 
   // Has the handler run, after reading the request where there is just one.

@@ -92,11 +92,21 @@ absl::Time ProbeService::last_deadline() const {
   return last_deadline_;
 }
 
-absl::StatusOr<Item> ProbeService::Echo(Call& call, const Item& request) {
-  ++calls;
+tandem::rpc::Metadata ProbeService::last_metadata() const {
+  MutexLock lock(mu_);
+  return last_metadata_;
+}
+
+void ProbeService::Note(const Call& call) {
   MutexLock lock(mu_);
   last_caller_ = call.caller();
   last_deadline_ = call.deadline();
+  last_metadata_ = call.metadata();
+}
+
+absl::StatusOr<Item> ProbeService::Echo(Call& call, const Item& request) {
+  ++calls;
+  Note(call);
   return request;
 }
 
@@ -147,7 +157,8 @@ absl::StatusOr<Item> ProbeService::Grow(Call&, const Item& request) {
   return item;
 }
 
-void ProbeService::Count(Call&, const Item& request, Writer<Item> out) {
+void ProbeService::Count(Call& call, const Item& request, Writer<Item> out) {
+  Note(call);
   std::make_shared<Counter>(request.number(), std::move(out))->Go();
 }
 

@@ -88,17 +88,20 @@ class ProbeService final : public ProbeHandler {
   std::atomic<int> calls{0};
   std::atomic<int> hung{0};  // Calls of Hang that have begun.
 
-  // Of the last call of Echo.
+  // Of the last call of Echo or Count.
   tandem::rpc::Caller last_caller() const;
   absl::Time last_deadline() const;
+  tandem::rpc::Metadata last_metadata() const;
 
  private:
+  void Note(const tandem::rpc::Call& call) ABSL_LOCKS_EXCLUDED(mu_);
   // Runs on a thread of its own.
   void Later(std::function<void()> work);
 
   mutable tandem::rpc::Mutex mu_;
   tandem::rpc::Caller last_caller_ ABSL_GUARDED_BY(mu_);
   absl::Time last_deadline_ ABSL_GUARDED_BY(mu_);
+  tandem::rpc::Metadata last_metadata_ ABSL_GUARDED_BY(mu_);
   std::vector<std::thread> threads_ ABSL_GUARDED_BY(mu_);
 };
 

@@ -195,6 +195,34 @@ TEST_P(WireTest, HandlerSeesCallerAndDeadline) {
             absl::Now() + tandem::rpc::kDefaultCallTimeout + absl::Seconds(1));
 }
 
+TEST_P(WireTest, HandlerSeesMetadata) {
+  // gRPC sorts them by key.
+  const tandem::rpc::Metadata metadata = {
+      {"trace-id", "4711"}, {"x.y_z", "a value, with spaces"}, {"z", ""}};
+  ASSERT_THAT(probe().Echo(Item(), {.metadata = metadata}), IsOk());
+  EXPECT_EQ(service_.last_metadata(), metadata);
+  auto stream = probe().Count(Number(0), {.metadata = {{"only", "this"}}});
+  Item item;
+  EXPECT_FALSE(stream.Read(&item));
+  EXPECT_THAT(service_.last_metadata(),
+              ::testing::ElementsAre(::testing::Pair("only", "this")));
+  ASSERT_THAT(probe().Echo(Item()), IsOk());
+  EXPECT_THAT(service_.last_metadata(), ::testing::IsEmpty());
+}
+
+TEST_P(WireTest, MetadataThatNoWireCanCarryEndsTheCall) {
+  for (const tandem::rpc::Metadata& metadata :
+       {tandem::rpc::Metadata{{"Upper", "case"}},
+        tandem::rpc::Metadata{{"grpc-timeout", "1S"}},
+        tandem::rpc::Metadata{{"key", "line\nend"}},
+        tandem::rpc::Metadata{{"key", std::string(5000, 'x')}}}) {
+    EXPECT_THAT(
+        probe().Echo(Item(), {.metadata = metadata}),
+        StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("metadata")));
+  }
+  EXPECT_EQ(service_.calls, 0);
+}
+
 TEST_P(WireTest, DeadlinePassesWhileTheHandlerHangs) {
   EXPECT_THAT(probe().Hang(Item(), {.timeout = absl::Milliseconds(50)}),
               StatusIs(absl::StatusCode::kDeadlineExceeded,
