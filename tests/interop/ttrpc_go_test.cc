@@ -13,6 +13,7 @@
 #include "rpc/base/file.h"
 #include "rpc/base/mutex.h"
 #include "rpc/client/channel.h"
+#include "rpc/server/server.h"
 #include "rpc/testing/process.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
@@ -22,6 +23,7 @@
 namespace tandem::test {
 namespace {
 
+using ::tandem::rpc::Call;
 using ::tandem::rpc::CallOptions;
 using ::tandem::rpc::Channel;
 using ::tandem::rpc::testing::IsOk;
@@ -31,8 +33,10 @@ using ::tandem::rpc::testing::StatusIs;
 using ::testing::HasSubstr;
 using ::testing::Property;
 using ::tests::interop::EchoClient;
+using ::tests::interop::EchoHandler;
 using ::tests::interop::Event;
 using ::tests::interop::Failure;
+using ::tests::interop::Heard;
 
 constexpr char kGoPlugin[] = "google.golang.org/protobuf/cmd/protoc-gen-go";
 constexpr char kGoVersion[] = "v1.36.6";
@@ -207,6 +211,102 @@ TEST_F(TtrpcGoServerTest, TheServersDeathEndsTheCall) {
   server_ = nullptr;
   caller.join();
   EXPECT_THAT(ended, StatusIs(absl::StatusCode::kUnavailable));
+}
+
+// What main.go expects of the service at the other end.
+class EchoService final : public EchoHandler {
+ public:
+  absl::StatusOr<Event> Get(Call&, const Event& request) override {
+    return request;
+  }
+  absl::StatusOr<Event> Fail(Call&, const Failure& request) override {
+    return StatusOf(request);
+  }
+  absl::StatusOr<Heard> Hear(Call& call, const Event&) override {
+    Heard heard;
+    heard.set_metadata(
+        std::string(rpc::Find(call.metadata(), "key").value_or("")));
+    if (call.deadline() != absl::InfiniteFuture()) {
+      heard.set_timeout_nanos(
+          absl::ToInt64Nanoseconds(call.deadline() - absl::Now()));
+    }
+    return heard;
+  }
+  absl::StatusOr<Event> Sleep(Call& call, const Event&) override {
+    rpc::Mutex mu;
+    bool is_cancelled = false;
+    call.OnCancel([&] {
+      rpc::MutexLock lock(mu);
+      is_cancelled = true;
+      mu.NotifyAll();
+    });
+    rpc::MutexLock lock(mu);
+    mu.Await([&] { return is_cancelled; });
+    return absl::CancelledError("nobody waits");
+  }
+  absl::StatusOr<Event> Grow(Call&, const Event& request) override {
+    return Bytes(request.number());
+  }
+  void Count(Call&, const Event& request, rpc::Writer<Event> out) override {
+    for (std::uint64_t i = 0; i < request.number(); ++i) {
+      while (absl::IsResourceExhausted(out.Write(Number(i)))) {
+        rpc::Mutex mu;
+        bool has_room = false;
+        out.OnWritable([&] {
+          rpc::MutexLock lock(mu);
+          has_room = true;
+          mu.NotifyAll();
+        });
+        rpc::MutexLock lock(mu);
+        mu.Await([&] { return has_room; });
+      }
+    }
+    out.Finish(absl::OkStatus());
+  }
+  void FailStream(Call&, const Failure& request,
+                  rpc::Writer<Event> out) override {
+    EXPECT_THAT(out.Write(Event()), IsOk());
+    out.Finish(StatusOf(request));
+  }
+  void Sum(Call&, rpc::Reader<Event> in, rpc::Reply<Event> reply) override {
+    Event event;
+    std::uint64_t sum = 0;
+    while (in.Read(&event)) sum += event.number();
+    reply.Send(Number(sum));
+  }
+  void Chat(Call&, rpc::Reader<Event> in, rpc::Writer<Event> out) override {
+    Event event;
+    while (in.Read(&event)) EXPECT_THAT(out.Write(event), IsOk());
+    out.Finish(absl::OkStatus());
+  }
+
+ private:
+  static absl::Status StatusOf(const Failure& request) {
+    absl::Status status(static_cast<absl::StatusCode>(request.code()),
+                        request.message());
+    if (request.has_detail()) {
+      status.SetPayload("type.googleapis.com/tests.interop.Event",
+                        absl::Cord(request.detail().SerializeAsString()));
+    }
+    return status;
+  }
+};
+
+// A client in Go, and our server.
+TEST(TtrpcGoClientTest, AllItsCallsAreAnsweredAsTheyShould) {
+  const auto program = TtrpcGo();
+  if (!program.ok()) GTEST_SKIP() << program.status().message();
+  const rpc::testing::TempDir dir;
+  EchoService service;
+  auto server = rpc::Server::Start(
+      {.address = dir.Address("server"), .services = {Serve(service)}});
+  ASSERT_THAT(server, IsOk());
+  auto client =
+      Process::Start({.command = {*program, "call", dir.File("server")},
+                      .log_path = dir.File("log")});
+  ASSERT_THAT(client, IsOk());
+  EXPECT_THAT((*client)->Wait(absl::Seconds(120)), IsOkAndHolds(0))
+      << rpc::ReadFile(dir.File("log")).value_or("");
 }
 
 }  // namespace
