@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <memory>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -493,6 +494,41 @@ TEST_P(WireTest, ManyCallsAtOnceAreEachAnswered) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_TRUE(done.Wait());
   EXPECT_EQ(wrong, 0);
+}
+
+TEST_P(WireTest, AThousandCallsEndWhicheverWayTheyAreEnded) {
+  constexpr int kCalls = 1000;
+  std::mt19937 random(1);
+  std::atomic<int> left{kCalls};
+  std::atomic<int> wrong{0};
+  Event done;
+  const auto then = [&](const absl::StatusOr<Item>& reply) {
+    // Some wait in a full queue for their turn.
+    if (!reply.ok() && !absl::IsCancelled(reply.status()) &&
+        !absl::IsDeadlineExceeded(reply.status()) &&
+        !absl::IsResourceExhausted(reply.status())) {
+      if (++wrong == 1) ADD_FAILURE() << "the first: " << reply.status();
+    }
+    if (--left == 0) done.Set();
+  };
+  std::vector<Cancellation> cancellations(kCalls);
+  for (int i = 0; i < kCalls; ++i) {
+    // One in three hangs until it is ended.
+    const bool hangs = i % 3 == 0;
+    const CallOptions options = {
+        .timeout = absl::Milliseconds(hangs ? random() % 200 : 10'000),
+        .cancellation = cancellations[i]};
+    if (hangs) {
+      probe().HangLater(Number(i), options, then);
+    } else if (i % 3 == 1) {
+      probe().Echo(Number(i), options, then);
+    } else {
+      probe().EchoInline(Number(i), options, then);
+    }
+    if (random() % 2 == 0) cancellations[random() % (i + 1)].Cancel();
+  }
+  EXPECT_TRUE(done.Wait());
+  EXPECT_THAT(probe().Echo(Number(5)), HoldsNumber(5));
 }
 
 TEST_P(WireTest, DestroyedTransportEndsCallsAndStreams) {
