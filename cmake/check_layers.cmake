@@ -15,13 +15,14 @@ set(rule_proto/abci
 set(rule_rpc "rpc/;tandem/rpc/")
 set(rule_rpc/base "rpc/base/")
 set(rule_rpc/socket "rpc/base/;rpc/socket/")
+set(rule_rpc/storage "rpc/base/;rpc/storage/")
 # The app and the node never include each other: they meet in the contract.
 set(rule_app "app/;rpc/;proto/;tendermint/;tandem/rpc/")
 set(rule_node "node/;rpc/;proto/;tendermint/;tandem/")
 # The command line talks to the programs as any client does, and looks at what
 # they keep only while they do not run.
 set(rule_node/cli "node/cli/;node/store_check.h;rpc/;proto/;tandem/")
-set(folders proto proto/abci rpc rpc/base rpc/socket app node node/cli)
+set(folders proto proto/abci rpc rpc/base rpc/socket rpc/storage app node node/cli)
 
 # Sets `out` to the rule of `file`.
 function(find_rule out file)

@@ -1,26 +1,20 @@
 #include "node/block_store.h"
 
-#include <cstdarg>
-#include <filesystem>
 #include <string_view>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/message_lite.h"
 #include "node/block.h"
-#include "rocksdb/cache.h"
 #include "rocksdb/db.h"
-#include "rocksdb/env.h"
-#include "rocksdb/table.h"
 #include "rocksdb/write_batch.h"
 #include "rpc/base/sha256.h"
 #include "rpc/base/status_macros.h"
+#include "rpc/storage/database.h"
 
 namespace tandem::node {
 namespace {
 
-namespace fs = std::filesystem;
 using tendermint::abci::ResponseFinalizeBlock;
 
 // Keys: "s" is the state; "b" and "r" with a height of 8 bytes, most
@@ -63,50 +57,30 @@ std::string TransactionKey(std::string_view hash) {
 
 absl::Status Broken(std::string_view what, std::string_view why) {
   return absl::DataLossError(absl::StrCat(
-      "the block store cannot ", std::string(what), ": ", std::string(why)));
+      "cannot ", std::string(what), " the block store: ", std::string(why)));
 }
 
-// With what the operator can do.
+constexpr char kIfDamaged[] =
+    "`tandem doctor --data` says what is damaged; restore the directory from a "
+    "backup";
+
 absl::Status Broken(std::string_view what, const rocksdb::Status& why) {
-  std::string advice = "mend the disk, then start the node again";
-  if (why.IsNoSpace()) {
-    advice = "make room on the disk, then start the node again";
-  } else if (why.IsCorruption()) {
-    advice =
-        "`tandem doctor --data` says what is damaged; restore the directory "
-        "from a backup";
-  }
-  return Broken(what, absl::StrCat(why.ToString(), "; ", advice));
+  return absl::DataLossError(
+      rpc::DatabaseError(absl::StrCat(std::string(what), " the block store"),
+                         why, kIfDamaged)
+          .message());
 }
 
-// RocksDB's own log would be a file beside the data. Who only reads leaves
-// none, and where the disk fails, its writer ends the program before we say
-// why.
-class NoLog : public rocksdb::Logger {
- public:
-  using rocksdb::Logger::Logv;
-  void Logv(const char* format, va_list arguments) override {}
-};
+rpc::DatabaseOptions OptionsFor(const std::string& directory) {
+  return {.directory = directory, .if_damaged = kIfDamaged};
+}
 
-// Small buffers and caches: a node's work is append-only, and reads are rare.
-// RocksDB's defaults take 100 MB.
-rocksdb::Options TunedOptions() {
-  rocksdb::Options options;
-  options.create_if_missing = true;
-  options.info_log = std::make_shared<NoLog>();
-  // The default ends the log at the first record that is damaged, and so drops
-  // without a word what was acknowledged. Only an unfinished last one may be.
-  options.wal_recovery_mode =
-      rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
-  options.write_buffer_size = 8 << 20;
-  options.max_write_buffer_number = 2;
-  options.max_open_files = 64;
-  options.max_manifest_file_size = 4 << 20;
-  rocksdb::BlockBasedTableOptions table;
-  table.block_cache = rocksdb::NewLRUCache(8 << 20);
-  table.cache_index_and_filter_blocks = true;
-  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
-  return options;
+// The database, when it could be opened.
+absl::StatusOr<std::unique_ptr<rocksdb::DB>> Opened(
+    absl::StatusOr<std::unique_ptr<rocksdb::DB>> db) {
+  if (db.ok() || absl::IsFailedPrecondition(db.status())) return db;
+  return absl::DataLossError(
+      absl::StrCat("the block store: ", db.status().message()));
 }
 
 absl::StatusOr<rocksdb::PinnableSlice> ReadBytes(rocksdb::DB& db,
@@ -115,7 +89,7 @@ absl::StatusOr<rocksdb::PinnableSlice> ReadBytes(rocksdb::DB& db,
   const rocksdb::Status status =
       db.Get(rocksdb::ReadOptions(), db.DefaultColumnFamily(), key, &value);
   if (status.IsNotFound()) return absl::NotFoundError("not in the block store");
-  if (!status.ok()) return Broken("be read", status);
+  if (!status.ok()) return Broken("read", status);
   return value;
 }
 
@@ -124,25 +98,7 @@ absl::Status Read(rocksdb::DB& db, const std::string& key,
   TANDEM_ASSIGN_OR_RETURN(const rocksdb::PinnableSlice value,
                           ReadBytes(db, key));
   if (!into.ParseFromArray(value.data(), static_cast<int>(value.size()))) {
-    return Broken("be read",
-                  absl::StrCat("a record is no ", into.GetTypeName()));
-  }
-  return absl::OkStatus();
-}
-
-// RocksDB takes a database without its file CURRENT for a new one, and removes
-// what is left of the old.
-absl::Status CheckNotGutted(const std::string& directory) {
-  std::error_code error;
-  if (fs::exists(directory + "/CURRENT", error)) return absl::OkStatus();
-  for (fs::directory_iterator entry(directory, error), end;
-       !error && entry != end; entry.increment(error)) {
-    const std::string kind = entry->path().extension();
-    if (kind != ".sst" && kind != ".log") continue;
-    return Broken(absl::StrCat("be opened in ", directory),
-                  std::string_view("its file CURRENT is missing, while others "
-                                   "are there; restore the directory from a "
-                                   "backup"));
+    return Broken("read", absl::StrCat("a record is no ", into.GetTypeName()));
   }
   return absl::OkStatus();
 }
@@ -156,43 +112,22 @@ void Put(rocksdb::WriteBatch& batch, const std::string& key,
 
 absl::StatusOr<std::unique_ptr<BlockStore>> BlockStore::Open(
     const std::string& directory) {
-  TANDEM_RETURN_IF_ERROR(CheckNotGutted(directory));
-  rocksdb::DB* db = nullptr;
-  const rocksdb::Status status =
-      rocksdb::DB::Open(TunedOptions(), directory, &db);
-  if (status.ok()) {
-    return std::unique_ptr<BlockStore>(
-        new BlockStore(std::unique_ptr<rocksdb::DB>(db)));
-  }
-  // RocksDB's words for it; there is no code.
-  const std::string words = status.ToString();
-  if (status.IsIOError() &&
-      (words.find("While lock file") != std::string::npos ||
-       words.find("lock hold by current process") != std::string::npos)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("another process has the block store ", directory,
-                     " open: ", status.ToString()));
-  }
-  return Broken(absl::StrCat("be opened in ", directory), status);
+  TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<rocksdb::DB> db,
+                          Opened(rpc::OpenDatabase(OptionsFor(directory))));
+  return std::unique_ptr<BlockStore>(new BlockStore(std::move(db)));
 }
 
 absl::StatusOr<std::unique_ptr<BlockStore>> BlockStore::OpenToRead(
     const std::string& directory) {
-  rocksdb::Options options = TunedOptions();
-  options.create_if_missing = false;
-  rocksdb::DB* db = nullptr;
-  const rocksdb::Status status =
-      rocksdb::DB::OpenForReadOnly(options, directory, &db);
-  if (!status.ok()) {
-    return Broken(absl::StrCat("be opened in ", directory), status);
-  }
-  return std::unique_ptr<BlockStore>(
-      new BlockStore(std::unique_ptr<rocksdb::DB>(db)));
+  TANDEM_ASSIGN_OR_RETURN(
+      std::unique_ptr<rocksdb::DB> db,
+      Opened(rpc::OpenDatabaseToRead(OptionsFor(directory))));
+  return std::unique_ptr<BlockStore>(new BlockStore(std::move(db)));
 }
 
 absl::Status BlockStore::CheckFiles() const {
   const rocksdb::Status status = db_->VerifyChecksum();
-  return status.ok() ? absl::OkStatus() : Broken("be read", status);
+  return status.ok() ? absl::OkStatus() : Broken("read", status);
 }
 
 BlockStore::BlockStore(std::unique_ptr<rocksdb::DB> db) : db_(std::move(db)) {}
@@ -210,7 +145,7 @@ absl::StatusOr<std::int64_t> BlockStore::LastHeight() const {
   const std::unique_ptr<rocksdb::Iterator> last(
       db_->NewIterator(rocksdb::ReadOptions()));
   last->SeekForPrev(KeyOf(kBlock, INT64_MAX));
-  if (!last->status().ok()) return Broken("be read", last->status());
+  if (!last->status().ok()) return Broken("read", last->status());
   if (!last->Valid() || last->key()[0] != kBlock) return 0;
   return HeightOf({last->key().data(), last->key().size()});
 }
@@ -260,8 +195,8 @@ absl::StatusOr<BlockStore::Place> BlockStore::FindTransaction(
   const rocksdb::Status status =
       db_->Get(rocksdb::ReadOptions(), TransactionKey(hash), &value);
   if (status.IsNotFound()) return absl::NotFoundError("not in the block store");
-  if (!status.ok()) return Broken("be read", status);
-  if (value.size() != 12) return Broken("be read", "a record is no place");
+  if (!status.ok()) return Broken("read", status);
+  if (value.size() != 12) return Broken("read", "a record is no place");
   return Place{
       .height = static_cast<std::int64_t>(ReadNumber(value.substr(0, 8))),
       .index = static_cast<std::uint32_t>(ReadNumber(value.substr(8)))};
@@ -331,7 +266,7 @@ absl::Status BlockStore::Write(rocksdb::WriteBatch& batch) {
   rocksdb::WriteOptions options;
   options.sync = true;
   const rocksdb::Status status = db_->Write(options, &batch);
-  return status.ok() ? absl::OkStatus() : Broken("be written", status);
+  return status.ok() ? absl::OkStatus() : Broken("write", status);
 }
 
 }  // namespace tandem::node

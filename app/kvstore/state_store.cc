@@ -1,17 +1,14 @@
 #include "app/kvstore/state_store.h"
 
-#include <cstdarg>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "google/protobuf/util/delimited_message_util.h"
-#include "rocksdb/cache.h"
 #include "rocksdb/db.h"
-#include "rocksdb/env.h"
-#include "rocksdb/table.h"
 #include "rocksdb/write_batch.h"
 #include "rpc/base/status_macros.h"
+#include "rpc/storage/database.h"
 
 namespace tandem::app {
 namespace {
@@ -28,52 +25,19 @@ std::string KeyOf(char prefix, std::string_view key) {
   return result;
 }
 
-// RocksDB's own log would be a file beside the data. Who only reads leaves
-// none, and where the disk fails, its writer ends the program before we say
-// why.
-class NoLog : public rocksdb::Logger {
- public:
-  using rocksdb::Logger::Logv;
-  void Logv(const char* format, va_list arguments) override {}
-};
+constexpr char kIfDamaged[] =
+    "move the data directory away and restart the program: a node that has all "
+    "blocks gives it the chain again; else restore a backup";
 
-// Small buffers and caches, a tenth of what RocksDB takes by default: 60 MB
-// hold the process with a million keys.
-rocksdb::Options TunedOptions() {
-  rocksdb::Options options;
-  options.create_if_missing = true;
-  options.info_log = std::make_shared<NoLog>();
-  // After a crash the last, unacknowledged write may be torn; nothing else.
-  options.wal_recovery_mode =
-      rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
-  options.write_buffer_size = 4 << 20;
-  options.max_write_buffer_number = 2;
-  options.max_open_files = 64;
-  options.stats_dump_period_sec = 0;
-  options.stats_persist_period_sec = 0;
-  rocksdb::BlockBasedTableOptions table;
-  table.block_cache = rocksdb::NewLRUCache(4 << 20);
-  table.cache_index_and_filter_blocks = true;
-  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
-  return options;
+absl::Status Failed(std::string_view what, const rocksdb::Status& why) {
+  return rpc::DatabaseError(what, why, kIfDamaged);
 }
 
-// With what the operator can do.
-absl::Status Failed(std::string_view what, const rocksdb::Status& why) {
-  const std::string message =
-      absl::StrCat("cannot ", std::string(what), ": ", why.ToString());
-  if (why.IsNoSpace()) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        message, "; make room on the disk, then restart the program"));
-  }
-  if (why.IsCorruption()) {
-    return absl::DataLossError(absl::StrCat(
-        message,
-        "; move the data directory away and restart the program: a node that "
-        "has all blocks gives it the chain again; else restore a backup"));
-  }
-  return absl::InternalError(
-      absl::StrCat(message, "; mend the disk, then restart the program"));
+rpc::DatabaseOptions OptionsFor(const std::string& path) {
+  return {.directory = path,
+          .write_buffer_bytes = 4 << 20,
+          .cache_bytes = 4 << 20,
+          .if_damaged = kIfDamaged};
 }
 
 absl::Status Unreadable(std::string_view what) {
@@ -137,27 +101,16 @@ StateStore::~StateStore() = default;
 
 absl::StatusOr<std::unique_ptr<StateStore>> StateStore::Open(
     const std::string& path) {
-  rocksdb::DB* db = nullptr;
-  const rocksdb::Status opened = rocksdb::DB::Open(TunedOptions(), path, &db);
-  if (!opened.ok()) {
-    return Failed(absl::StrCat("open the database ", path), opened);
-  }
-  return std::unique_ptr<StateStore>(
-      new StateStore(std::unique_ptr<rocksdb::DB>(db)));
+  TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<rocksdb::DB> db,
+                          rpc::OpenDatabase(OptionsFor(path)));
+  return std::unique_ptr<StateStore>(new StateStore(std::move(db)));
 }
 
 absl::StatusOr<std::unique_ptr<StateStore>> StateStore::OpenToRead(
     const std::string& path) {
-  rocksdb::Options options = TunedOptions();
-  options.create_if_missing = false;
-  rocksdb::DB* db = nullptr;
-  const rocksdb::Status opened =
-      rocksdb::DB::OpenForReadOnly(options, path, &db);
-  if (!opened.ok()) {
-    return Failed(absl::StrCat("open the database ", path), opened);
-  }
-  return std::unique_ptr<StateStore>(
-      new StateStore(std::unique_ptr<rocksdb::DB>(db)));
+  TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<rocksdb::DB> db,
+                          rpc::OpenDatabaseToRead(OptionsFor(path)));
+  return std::unique_ptr<StateStore>(new StateStore(std::move(db)));
 }
 
 absl::StatusOr<std::int64_t> StateStore::CheckAll() const {
