@@ -45,6 +45,8 @@ struct Options {
 
 // Between two looks at something.
 constexpr absl::Duration kTick = absl::Microseconds(500);
+// While a replay takes the CPUs.
+constexpr absl::Duration kReplayTick = absl::Milliseconds(20);
 constexpr absl::Duration kLimit = absl::Minutes(5);
 
 // A copy of a directory, which goes with the object.
@@ -115,8 +117,10 @@ absl::StatusOr<absl::Duration> TimeAppStart(const std::string& directory) {
   return absl::Now() - begin;
 }
 
-// Waits until the node says that its application is, or is not, in step.
-absl::Status AwaitRunning(NodeClient& client, bool is_running) {
+// Waits until the node says that its application is, or is not, in step; asks
+// so often.
+absl::Status AwaitRunning(NodeClient& client, bool is_running,
+                          absl::Duration pause) {
   const absl::Time limit = absl::Now() + kLimit;
   while (absl::Now() < limit) {
     const auto status = client.Status({});
@@ -124,7 +128,7 @@ absl::Status AwaitRunning(NodeClient& client, bool is_running) {
         (status->app().state() == AppStatus::RUNNING) == is_running) {
       return absl::OkStatus();
     }
-    absl::SleepFor(kTick);
+    absl::SleepFor(pause);
   }
   return absl::DeadlineExceededError("the node does not come to it");
 }
@@ -221,7 +225,7 @@ class HealingBench {
     for (int round = 0; round < options_.rounds; ++round) {
       absl::Time begin = absl::Now();
       pair_->KillApp();
-      TANDEM_RETURN_IF_ERROR(AwaitRunning(client, false));
+      TANDEM_RETURN_IF_ERROR(AwaitRunning(client, false, kTick));
       notices.Add(absl::Now() - begin);
       TANDEM_ASSIGN_OR_RETURN(const absl::Duration start,
                               TimeAppStart(directory_));
@@ -247,13 +251,13 @@ class HealingBench {
     NodeClient client(pair_->channel());
     for (int round = 0; round < 3; ++round) {
       pair_->KillApp();
-      TANDEM_RETURN_IF_ERROR(AwaitRunning(client, false));
+      TANDEM_RETURN_IF_ERROR(AwaitRunning(client, false, kTick));
       std::error_code error;
       fs::remove_all(directory_ + "/app", error);
       TANDEM_RETURN_IF_ERROR(pair_->StartApp());
       const absl::Duration node = CpuTime(pair_->node());
       const absl::Time begin = absl::Now();
-      TANDEM_RETURN_IF_ERROR(AwaitRunning(client, true));
+      TANDEM_RETURN_IF_ERROR(AwaitRunning(client, true, kReplayTick));
       const absl::Duration took = absl::Now() - begin;
       const absl::Duration node_used = CpuTime(pair_->node()) - node;
       TANDEM_ASSIGN_OR_RETURN(const auto status, client.Status({}));
