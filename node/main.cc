@@ -2,7 +2,6 @@
 // an application.
 
 #include <CLI/CLI.hpp>
-#include <csignal>
 #include <cstdlib>
 #include <memory>
 #include <optional>
@@ -213,9 +212,9 @@ absl::Status ServeUntilStopped(const Arguments& arguments,
                           subscriptions.Publish(std::move(block));
                         },
                     .on_fatal =
-                        [&fatal](const absl::Status& why) {
+                        [&fatal, &termination](const absl::Status& why) {
                           fatal = why;
-                          std::raise(SIGTERM);
+                          termination.Request();
                         }},
                    *store, data.genesis(), data.key()));
   NodeService service(*node, *store, subscriptions, data.genesis(), data.key(),
@@ -246,12 +245,14 @@ absl::Status ServeUntilStopped(const Arguments& arguments,
   return fatal;
 }
 
+// `termination` is made here and kept by the caller: until the process ends, a
+// signal must not hide why it does.
 absl::Status Run(const Arguments& arguments, const rpc::ProgramOptions& program,
+                 std::unique_ptr<rpc::Termination>& termination,
                  bool& is_conflict) {
   TANDEM_ASSIGN_OR_RETURN(rpc::ServerOptions options,
                           program.ReadServerOptions());
-  TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<rpc::Termination> termination,
-                          rpc::Termination::Create());
+  TANDEM_ASSIGN_OR_RETURN(termination, rpc::Termination::Create());
   TANDEM_RETURN_IF_ERROR(ServeUntilStopped(
       arguments, program, std::move(options), *termination, is_conflict));
   spdlog::info("Stopped.");
@@ -268,11 +269,11 @@ int Main(int argc, char** argv) {
   DeclareApp(program, arguments);
   const rpc::ProgramOptions options(program, "node");
   DeclareChain(program, arguments);
+  std::unique_ptr<rpc::Termination> termination;
   bool is_conflict = false;
-  const int status = rpc::RunProgram(
-      program, argc, argv, [&arguments, &options, &is_conflict] {
-        return Run(arguments, options, is_conflict);
-      });
+  const int status = rpc::RunProgram(program, argc, argv, [&] {
+    return Run(arguments, options, termination, is_conflict);
+  });
   return is_conflict ? kConflict : status;
 }
 

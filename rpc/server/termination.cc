@@ -66,6 +66,8 @@ Termination::~Termination() {
   g_event = -1;
 }
 
+void Termination::Request() { ::eventfd_write(event_.get(), 1); }
+
 int Termination::signal() const { return g_signal; }
 
 bool Termination::Wait(absl::Duration timeout) const {

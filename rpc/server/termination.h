@@ -32,6 +32,10 @@ class Termination {
   // Waits for a signal, at most for `timeout`; true once there was one.
   bool Wait(absl::Duration timeout) const;
 
+  // Ends the wait as a signal does, without being one: those that come are
+  // taken as ever.
+  void Request();
+
   // The signal that came first; 0 while there was none.
   int signal() const;
 

@@ -128,6 +128,11 @@ class CometBftTest : public ::testing::Test {
     std::ofstream(path) << text;
   }
 
+  // What it has said in all its runs.
+  std::string Log() const {
+    return rpc::ReadFile(temp_.File("log")).value_or("");
+  }
+
   std::string RpcSocket() const { return temp_.File("rpc.sock"); }
 
   // With `environment`, such as FAIL_TEST_INDEX=N: it exits where its sources
@@ -263,10 +268,16 @@ TEST_F(CometBftTest, LosesNothingOfAThousandTransactionsWhenEitherIsKilled) {
 
   // The engine lives on, and knows of no other call than the next block's. Or
   // it was in a call, and stands still: its operator starts it again.
+  const std::size_t said = Log().size();
   app_.Kill();
   ASSERT_THAT(app_.Start(), IsOk());
   const std::int64_t height = Height();
-  if (!Eventually([&] { return Height() > height; })) {
+  const auto stands_still = [&] {
+    return !(*node)->is_running() ||
+           Log().find("CONSENSUS FAILURE", said) != std::string::npos;
+  };
+  if (!Eventually([&] { return Height() > height || stands_still(); }) ||
+      stands_still()) {
     node->reset();
     node = StartNode();
     ASSERT_THAT(node, IsOk());

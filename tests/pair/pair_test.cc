@@ -17,6 +17,7 @@
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
 #include "tendermint/abci/types.tandem.h"
+#include "tests/support/eventually.h"
 
 namespace tandem {
 namespace {
@@ -201,6 +202,23 @@ TEST(PairTest, AnAppThatIsAheadEndsANodeWithoutBlocks) {
       HasSubstr("tandem-node: the application is at height 2, this node has no "
                 "blocks yet: give the node the data directory that belongs"));
   EXPECT_TRUE(pair.app().is_running());
+}
+
+// As a service manager may send it, that stops both.
+TEST(PairTest, ASignalToANodeThatEndsAlreadyDoesNotHideWhy) {
+  Pair pair;
+  ASSERT_THAT(pair.Start(), IsOk());
+  ASSERT_THAT(pair.Commit("a=1"), IsOk());
+  pair.node().Kill();
+  for (int round = 0; round < 5; ++round) {
+    std::filesystem::remove_all(pair.node().directory() + "/node");
+    const std::size_t said = pair.node().Log().size();
+    ASSERT_THAT(pair.node().Launch(), IsOk());
+    ASSERT_TRUE(test::Eventually([&] {
+      return pair.node().Log().find("cannot go on", said) != std::string::npos;
+    }));
+    EXPECT_THAT(pair.node().Terminate(), IsOkAndHolds(kConflict));
+  }
 }
 
 TEST(PairTest, AnAppThatIsAheadEndsTheNode) {

@@ -22,6 +22,15 @@
 #include "tests/pair/pair.h"
 #include "tests/support/child.h"
 
+// gcc has a macro for it, clang a feature.
+#if defined(__SANITIZE_ADDRESS__)
+#define TANDEM_HAS_ASAN
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define TANDEM_HAS_ASAN
+#endif
+#endif
+
 namespace tandem {
 namespace {
 
@@ -283,7 +292,7 @@ class FailingDiskTest : public StorageFaultsTest,
 };
 
 TEST_P(FailingDiskTest, NothingIsAcknowledgedThatCannotBeKept) {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(TANDEM_HAS_ASAN)
   GTEST_SKIP() << "NOT TESTED: AddressSanitizer does not go with LD_PRELOAD";
 #endif
   const bool is_node = GetParam().program == std::string("node");
@@ -479,7 +488,8 @@ TEST_F(DamageTest, AFlippedBitIsFoundAndNeverServed) {
 
 TEST_F(DamageTest, ATruncatedOrMissingFileIsFoundAndNeverServed) {
   ASSERT_NO_FATAL_FAILURE(MakeChain());
-  for (const auto& [directory, part] : FilesWith({".sst", "MANIFEST", "CURRENT"})) {
+  for (const auto& [directory, part] :
+       FilesWith({".sst", "MANIFEST", "CURRENT"})) {
     for (const bool is_missing : {false, true}) {
       // A node makes a new key: then it is no validator, and makes no blocks.
       if (is_missing && part == "priv_validator_key.json") continue;

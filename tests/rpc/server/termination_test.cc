@@ -71,6 +71,25 @@ TEST(TerminationTest, TheSecondSignalEndsTheProcess) {
             -1);
 }
 
+TEST(TerminationTest, ARequestIsNoSignal) {
+  EXPECT_EQ(InChild([] {
+              const auto termination = Termination::Create();
+              ::raise(SIGTERM);
+              (*termination)->Request();
+              (*termination)->Request();
+              return (*termination)->signal() == SIGTERM ? 0 : 1;
+            }),
+            0);
+  EXPECT_EQ(InChild([] {
+              const auto termination = Termination::Create();
+              (*termination)->Request();
+              const bool ends = (*termination)->Wait(absl::ZeroDuration());
+              ::raise(SIGTERM);
+              return ends && (*termination)->signal() == SIGTERM ? 0 : 1;
+            }),
+            0);
+}
+
 TEST(TerminationTest, AnIgnoredSignalStaysIgnored) {
   EXPECT_EQ(InChild([] {
               ::signal(SIGINT, SIG_IGN);
