@@ -19,6 +19,7 @@
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
 #include "tests/support/raw_socket.h"
+#include "tests/support/trace.h"
 
 namespace tandem {
 namespace {
@@ -94,12 +95,14 @@ TEST_F(ActivationTest, TheNodeIsOneToo) {
   ASSERT_THAT(app, IsOk());
   const auto node =
       Activate({TANDEM_BIN_DIR "/tandem-node", "--app", dir_.Address("kv.sock"),
-                "--listen", "systemd:", "--data", dir_.File("node")});
+                "--listen", "systemd:", "--data", dir_.File("node"), "--record",
+                dir_.File("trace")});
   ASSERT_NE(node, nullptr);
   EXPECT_THAT(Notified(), StartsWith("READY=1\n"));
   ASSERT_THAT(node->Signal(SIGTERM), IsOk());
   EXPECT_EQ(Notified(), "STOPPING=1");
   EXPECT_THAT(node->Wait(absl::Seconds(30)), IsOkAndHolds(0));
+  EXPECT_THAT(ViolationsIn(dir_.File("trace")), ::testing::IsEmpty());
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include "tandem/node/v1/node.tandem.h"
 #include "tests/pair/cutting_proxy.h"
 #include "tests/support/long_tests.h"
+#include "tests/support/trace.h"
 
 namespace tandem {
 namespace {
@@ -42,7 +43,7 @@ class TornConnectionTest : public ::testing::Test {
         to_app_(PathOf(app_.address())),
         node_({.server = {TANDEM_BIN_DIR "/tandem-node", "--app",
                           to_app_.address(), "--listen", "{socket}", "--data",
-                          "{dir}/node"}}),
+                          "{dir}/node", "--record", "{dir}/trace"}}),
         to_node_(PathOf(node_.address())) {}
 
   void SetUp() override {
@@ -52,6 +53,13 @@ class TornConnectionTest : public ::testing::Test {
     ASSERT_THAT(channel, IsOk());
     channel_ = *std::move(channel);
     ASSERT_TRUE(AwaitRunning());
+  }
+
+  // A torn connection excuses nobody from the app contract.
+  void TearDown() override {
+    node_.Kill();
+    EXPECT_THAT(ViolationsIn(node_.directory() + "/trace"),
+                ::testing::IsEmpty());
   }
 
   bool AwaitRunning() {
