@@ -27,8 +27,8 @@ namespace tandem::rpc {
 // once the socket is writable. When the connection breaks, it is shut down, so
 // that its reader notices, and what is written is dropped.
 //
-// Thread safety: thread-safe, but for the batch, which is of one thread. Any
-// method may run callbacks of WhenRoom(), so hold no lock that they take.
+// Thread safety: thread-safe, but for a batch kApart, which is of one thread.
+// Any method may run callbacks of WhenRoom(), so hold no lock that they take.
 class BatchWriter {
  public:
   using Ready = std::function<void()>;
@@ -81,11 +81,11 @@ class BatchWriter {
   }
 
   // Between them, what this thread writes is gathered. A thread is in one batch
-  // at a time.
+  // at a time; several may be in batches of one writer that is kInOrder.
   void BeginBatch() { batch_of_this_thread_ = this; }
   Room EndBatch() ABSL_LOCKS_EXCLUDED(mu_) {
     batch_of_this_thread_ = nullptr;
-    const bool has_ordered = std::exchange(has_ordered_, false);
+    const bool has_ordered = has_ordered_.exchange(false);
     return batch_.is_empty() && !has_ordered ? Room::kEnough : SendBatch();
   }
 
@@ -131,7 +131,7 @@ class BatchWriter {
   // Of the thread that is in the batch.
   OutputBuffer batch_;
   // Something in out_ is left to EndBatch().
-  bool has_ordered_ = false;
+  std::atomic<bool> has_ordered_{false};
   std::atomic<std::size_t> in_batch_{0};
   std::atomic<std::size_t> unsent_{0};
   std::atomic<std::uint64_t> sent_{0};

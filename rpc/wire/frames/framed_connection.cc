@@ -15,11 +15,11 @@ constexpr std::size_t kLittle = 16 << 10;
 
 FramedConnection::FramedConnection(UniqueFd socket,
                                    std::shared_ptr<ServerConnection> connection,
-                                   PollThread& thread)
+                                   PollThread& thread, BatchWriter::Batch batch)
     : connection_(std::move(connection)),
       thread_(thread),
       socket_(std::move(socket)),
-      writer_(socket_.get()) {}
+      writer_(socket_.get(), batch) {}
 
 FramedConnection::~FramedConnection() {
   // Where its thread was stopped before it ended.
@@ -61,7 +61,10 @@ void FramedConnection::TakeFrames() {
   ReleaseMemory();
   writer_.BeginBatch();
   is_partial_ = false;
-  while (!input_.is_empty() && !writer_.is_full() && !is_ending_) {
+  bool is_held_up = false;
+  while (!input_.is_empty() && !is_ending_) {
+    is_held_up = writer_.is_full() || HasEnough();
+    if (is_held_up) break;
     std::size_t needed = 0;
     const std::size_t taken = TakeFrame(input_.unread(), &needed);
     if (taken == 0) {
@@ -73,8 +76,33 @@ void FramedConnection::TakeFrames() {
   }
   EndBatch();
   if (writer_.EndBatch() == BatchWriter::Room::kResume) AwaitRoom();
-  // What is left is taken once the client has read some of what it was sent.
-  if (writer_.is_full()) SetReads(false);
+  if (!is_held_up && !writer_.is_full()) return;
+  // What is left is taken once nothing holds it up, which may be so by now.
+  SetReads(false);
+  TakeMore();
+}
+
+void FramedConnection::TakeMore() {
+  thread_.Run([self = shared_from_this()] {
+    if (!self->is_over_) self->GoOn();
+  });
+}
+
+void FramedConnection::GoOn() {
+  // The wire calls TakeMore() when it has less to do.
+  if (awaits_drain_ || HasEnough()) return;
+  if (writer_.is_full()) {
+    awaits_drain_ = true;
+    return writer_.WhenRoom([self = shared_from_this()] {
+      self->thread_.Run([self] {
+        self->awaits_drain_ = false;
+        if (!self->is_over_) self->GoOn();
+      });
+    });
+  }
+  if (!SetReads(true)) return;
+  TakeFrames();
+  if (!HoldMemory()) Close();
 }
 
 bool FramedConnection::HoldMemory() {
@@ -122,9 +150,7 @@ void FramedConnection::Resume() {
     MutexLock lock(mu_);
     if (!awaits_room_) ForgetWait();
   }
-  if (writer_.is_full() || !SetReads(true)) return;
-  TakeFrames();
-  if (!HoldMemory()) Close();
+  GoOn();
 }
 
 void FramedConnection::ForgetWait() {

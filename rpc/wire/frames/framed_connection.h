@@ -37,10 +37,12 @@ class FramedConnection : public PollSource,
                          public ServerConnection::Wait,
                          public std::enable_shared_from_this<FramedConnection> {
  public:
-  // `socket` does not block.
+  // `socket` does not block. `batch`: how what is written by the thread is
+  // ordered with what others write.
   FramedConnection(UniqueFd socket,
                    std::shared_ptr<ServerConnection> connection,
-                   PollThread& thread);
+                   PollThread& thread,
+                   BatchWriter::Batch batch = BatchWriter::Batch::kApart);
   ~FramedConnection() override;
 
   // Begins to read. Errors: those of PollThread::Add().
@@ -62,6 +64,9 @@ class FramedConnection : public PollSource,
   // far as that is known.
   virtual std::size_t TakeFrame(std::string_view unread,
                                 std::size_t* needed) = 0;
+  // Whether there is enough to do: until TakeMore() no frame is taken, and
+  // nothing read. Asked before each frame.
+  virtual bool HasEnough() { return false; }
   // All that had come was taken. What is written in TakeFrame() and here is
   // sent together afterwards.
   virtual void EndBatch() {}
@@ -91,6 +96,14 @@ class FramedConnection : public PollSource,
       AwaitRoom();
     }
   }
+  // Has the thread go on where HasEnough() was true. Any thread.
+  void TakeMore();
+  // Between them, on any thread, what that writes is gathered and sent in one
+  // go. For kInOrder alone.
+  void BeginWrites() { writer_.BeginBatch(); }
+  void EndWrites() {
+    if (writer_.EndBatch() == BatchWriter::Room::kResume) AwaitRoom();
+  }
   bool is_full() const { return writer_.is_full(); }
   std::size_t unsent() const { return writer_.unsent(); }
   // As BatchWriter's.
@@ -103,6 +116,8 @@ class FramedConnection : public PollSource,
   // False at the end of the connection.
   bool Read();
   void TakeFrames();
+  // Takes what was left, if nothing holds that up any more.
+  void GoOn();
   bool HoldMemory();
   void ReleaseMemory();
   void AwaitRoom() ABSL_LOCKS_EXCLUDED(mu_);
@@ -123,6 +138,8 @@ class FramedConnection : public PollSource,
 
   // Of the PollThread.
   InputBuffer input_;
+  // GoOn() comes once the client has read some of what it was sent.
+  bool awaits_drain_ = false;
   // A frame has come in part, and its memory is held.
   bool is_partial_ = false;
   std::size_t held_memory_ = 0;
