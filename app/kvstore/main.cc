@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "app/abci_service.h"
+#include "app/abci_socket_wire.h"
 #include "app/checked_application.h"
 #include "app/kvstore/kv_store.h"
 #include "proto/abci/trace_file.h"
@@ -70,6 +71,8 @@ absl::Status Run(const rpc::ProgramOptions& program,
   options.name = ProgramName();
   options.max_message_bytes = kMaxMessage;
   options.services = {Serve(service)};
+  AbciSocketWire socket_wire;
+  options.wires = {&socket_wire};
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<rpc::Server> server,
                           rpc::Server::Start(std::move(options)));
   spdlog::info("listening on {}, data in {}, height {}", server->address(),
@@ -107,7 +110,9 @@ absl::Status Check(const rpc::ProgramOptions& program, bool is_json) {
 
 int Main(int argc, char** argv) {
   CLI::App program(
-      "Serves a durable key-value store to a node (ABCI over gRPC).",
+      "Serves a durable key-value store to a node (ABCI, over gRPC or the "
+      "socket "
+      "protocol).",
       "tandem-kvstore");
   program.set_version_flag("--version", ProgramName());
   program.footer(kFooter);

@@ -9,6 +9,8 @@ namespace {
 // Types of fields as they travel.
 enum : std::uint32_t { kVarint = 0, kFixed64 = 1, kLength = 2, kFixed32 = 5 };
 
+// Of a frame, for CometBFT since 0.38.3.
+constexpr std::uint64_t kMaxLength = (std::uint64_t{1} << 31) - 1;
 // A varint of more bytes says nothing more.
 constexpr std::size_t kMaxVarintBytes = 10;
 
@@ -121,6 +123,26 @@ absl::StatusOr<bool> ReadSocketFrame(std::string_view bytes,
     into->message = field.bytes;
   }
   return true;
+}
+
+rpc::Verdict JudgeSocketFrame(std::string_view seen, std::uint32_t* member) {
+  std::uint64_t length = 0;
+  std::uint64_t tag = 0;
+  for (std::uint64_t* const value : {&length, &tag}) {
+    switch (TakeVarint(&seen, value)) {
+      case Taken::kAll:
+        break;
+      case Taken::kNeedMore:
+        return rpc::Verdict::kNeedMore;
+      case Taken::kBroken:
+        return rpc::Verdict::kNotMine;
+    }
+  }
+  if (length > kMaxLength || (tag & 7) != kLength || tag >> 3 > UINT32_MAX) {
+    return rpc::Verdict::kNotMine;
+  }
+  *member = static_cast<std::uint32_t>(tag >> 3);
+  return rpc::Verdict::kMine;
 }
 
 std::size_t SocketFrameBytes(std::uint32_t member, std::size_t message_bytes) {

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "google/protobuf/message_lite.h"
 #include "rpc/wire/frames/output_buffer.h"
+#include "rpc/wire/verdict.h"
 
 // A frame is an unsigned varint, which is the length of what follows, and a
 // tendermint.abci.Request or Response (CometBFT,
@@ -38,6 +39,10 @@ struct SocketFrame {
 //   kInvalidArgument    it is no frame
 absl::StatusOr<bool> ReadSocketFrame(std::string_view bytes,
                                      std::size_t max_bytes, SocketFrame* into);
+
+// Whether `seen`, the first bytes of a connection, begin a frame with a member;
+// `member` is that once it says kMine.
+rpc::Verdict JudgeSocketFrame(std::string_view seen, std::uint32_t* member);
 
 // How many bytes the frame of a member with a message of so many has.
 std::size_t SocketFrameBytes(std::uint32_t member, std::size_t message_bytes);
