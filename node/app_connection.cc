@@ -100,7 +100,10 @@ absl::StatusOr<Response> AppConnection::Judged(
   if (absl::IsUnavailable(why) || absl::IsCancelled(why)) {
     session_->WaitOver(kPartingTime);
   }
-  if (session_->is_over()) return absl::UnavailableError(why.message());
+  // An application may refuse, and close the connection for that.
+  if (session_->is_over() && !absl::IsFailedPrecondition(why)) {
+    return absl::UnavailableError(why.message());
+  }
   if (absl::IsDeadlineExceeded(why)) return why;
   return absl::FailedPreconditionError(absl::StrCat(
       why.message(), " (", absl::StatusCodeToString(why.code()), ")"));

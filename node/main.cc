@@ -1,6 +1,8 @@
 // The tandem-node program: orders transactions, makes them durable, and drives
 // an application.
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <memory>
@@ -12,6 +14,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "node/abci_socket_session.h"
+#include "node/app_connection.h"
 #include "node/block_store.h"
 #include "node/chain_directory.h"
 #include "node/node.h"
@@ -27,6 +31,7 @@
 #include "rpc/server/program.h"
 #include "rpc/server/server.h"
 #include "rpc/server/termination.h"
+#include "rpc/socket/unix_address.h"
 #include "spdlog/spdlog.h"
 
 namespace tandem::node {
@@ -41,6 +46,10 @@ constexpr std::size_t kMaxAppMessage = 256 << 20;
 // The exit status when application and node do not belong together: who starts
 // it again after a failure does not after this one (proto/PROTOCOL.md).
 constexpr int kConflict = 3;
+
+// Of --wire, in CometBFT's words.
+constexpr char kSocketWire[] = "socket";
+constexpr char kGrpcWire[] = "grpc";
 
 constexpr char kFooter[] =
     "Waits for the application when it is not there, and brings it up to date "
@@ -59,6 +68,7 @@ struct Arguments {
   std::string app;
   std::optional<uid_t> app_uid;
   std::string app_allow_shared_directory;
+  std::string wire = kSocketWire;
   std::string genesis;
   std::string validator_key;
   bool empty_blocks = false;
@@ -90,6 +100,14 @@ void DeclareApp(CLI::App& program, Arguments& arguments) {
       ->check([](const std::string& said) {
         return said.empty() ? "say why, such as \"all of group kv\"" : "";
       });
+  program
+      .add_option(
+          "--wire", arguments.wire,
+          "How to speak with the application: the ABCI socket protocol, "
+          "or gRPC")
+      ->type_name("socket|grpc")
+      ->capture_default_str()
+      ->check(CLI::IsMember({kSocketWire, kGrpcWire}));
 }
 
 void DeclareChain(CLI::App& program, Arguments& arguments) {
@@ -143,6 +161,33 @@ absl::StatusOr<std::unique_ptr<rpc::Session>> Explained(
       "others may write its directory, --app-allow-shared-directory"));
 }
 
+// How the application at `address` is reached.
+absl::StatusOr<AppDialer> DialerOf(const Arguments& arguments,
+                                   const std::string& address) {
+  const uid_t uid = arguments.app_uid.value_or(::geteuid());
+  if (arguments.wire == kGrpcWire) {
+    TANDEM_ASSIGN_OR_RETURN(
+        std::shared_ptr<rpc::Channel> channel,
+        rpc::Channel::Connect(
+            address,
+            {.server_uid = uid,
+             .allow_shared_directory = arguments.app_allow_shared_directory,
+             .max_message_bytes = kMaxAppMessage}));
+    return [channel](absl::Duration timeout) {
+      return channel->OpenSession(timeout);
+    };
+  }
+  TANDEM_ASSIGN_OR_RETURN(const rpc::UnixAddress parsed,
+                          rpc::UnixAddress::Parse(address));
+  return [parsed,
+          options = AbciSocketOptions{
+              .server_uid = uid,
+              .allow_shared_directory = arguments.app_allow_shared_directory,
+              .max_message_bytes = kMaxAppMessage}](absl::Duration timeout) {
+    return OpenAbciSocketSession(parsed, options, timeout);
+  };
+}
+
 // What --record asks for; empty without.
 struct Recording {
   std::unique_ptr<abci::TraceWriter> writer;
@@ -179,13 +224,8 @@ absl::Status ServeUntilStopped(const Arguments& arguments,
   rpc::FailPoint("node/store-opened");
   const std::string app_address =
       arguments.app.empty() ? rpc::PairAddress("app") : arguments.app;
-  TANDEM_ASSIGN_OR_RETURN(
-      std::unique_ptr<rpc::Channel> channel,
-      rpc::Channel::Connect(
-          app_address,
-          {.server_uid = arguments.app_uid,
-           .allow_shared_directory = arguments.app_allow_shared_directory,
-           .max_message_bytes = kMaxAppMessage}));
+  TANDEM_ASSIGN_OR_RETURN(const AppDialer dial,
+                          DialerOf(arguments, app_address));
   if (!arguments.app_allow_shared_directory.empty()) {
     spdlog::warn("{}: who can replace the socket is trusted, because: {}",
                  app_address, arguments.app_allow_shared_directory);
@@ -199,8 +239,8 @@ absl::Status ServeUntilStopped(const Arguments& arguments,
   TANDEM_ASSIGN_OR_RETURN(
       std::unique_ptr<Node> node,
       Node::Create({.dial =
-                        [&channel](absl::Duration timeout) {
-                          return Explained(channel->OpenSession(timeout));
+                        [&dial](absl::Duration timeout) {
+                          return Explained(dial(timeout));
                         },
                     .app_address = app_address,
                     .mempool = arguments.mempool,

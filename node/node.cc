@@ -20,6 +20,9 @@ using tendermint::abci::ResponseInfo;
 // time that it has been away, within these.
 constexpr absl::Duration kShortestPause = absl::Milliseconds(5);
 constexpr absl::Duration kLongestPause = absl::Milliseconds(50);
+// For an application that closed the connection for what it refuses: it is asked
+// again, and may have been put right meanwhile.
+constexpr absl::Duration kRefusalPause = absl::Seconds(1);
 constexpr absl::Duration kEmptyBlockInterval = absl::Seconds(1);
 
 // Whether the node ends with this, rather than wait for the application.
@@ -133,7 +136,7 @@ void Node::Run() {
       AwaitRing(RetryPause(away_since));
       continue;
     }
-    has_said_away_ = false;
+    was_in_step_ = false;
     const absl::Status end = Drive(std::make_shared<AppConnection>(
         *std::move(session), options_.recorder));
     if (IsFatal(end)) {
@@ -143,9 +146,12 @@ void Node::Run() {
       break;
     }
     if (!is_stopping()) OnAway(end);
-    // A connection that breaks each time is no reason to spin.
-    away_since = absl::Now();
-    AwaitRing(RetryPause(away_since));
+    if (was_in_step_) away_since = absl::Now();
+    // A connection that breaks each time is no reason to spin; that it broke
+    // has rung.
+    ForgetRing();
+    AwaitRing(absl::IsFailedPrecondition(end) ? kRefusalPause
+                                              : RetryPause(away_since));
   }
   MutexLock lock(mu_);
   is_done_ = true;
@@ -175,8 +181,9 @@ absl::Status Node::Drive(std::shared_ptr<AppConnection> connection) {
   if (IsFatal(end)) {
     SetAppState(v1::AppStatus::STOPPED, std::string(end.message()));
   } else {
+    const bool has_refused = app.is_over() && absl::IsFailedPrecondition(end);
     if (!end.ok() && !app.is_over()) Endure(app, end);
-    if (end.ok() || app.is_over()) {
+    if (!has_refused && (end.ok() || app.is_over())) {
       end = absl::UnavailableError("its connection ended");
     }
   }
@@ -203,6 +210,8 @@ absl::Status Node::Prepare(AppConnection& app) {
 }
 
 absl::Status Node::MakeBlocks(AppConnection& app) {
+  was_in_step_ = true;
+  said_away_.clear();
   mempool_->Attach(&app);
   SetAppState(v1::AppStatus::RUNNING, "");
   spdlog::info("The application is in step, at height {}.",
@@ -243,14 +252,16 @@ void Node::Endure(AppConnection& app, const absl::Status& why) {
 void Node::OnAway(const absl::Status& why) {
   const std::string reason(why.message());
   mempool_->Detach(Away(why));
+  bool was_away;
   {
     MutexLock lock(mu_);
     no_queries_ = Away(why);
+    was_away = app_status_.state() == v1::AppStatus::AWAY;
     app_status_.set_reason(reason);
   }
-  if (has_said_away_) return;
-  has_said_away_ = true;
-  SetAppState(v1::AppStatus::AWAY, reason);
+  if (!was_away) SetAppState(v1::AppStatus::AWAY, reason);
+  if (reason == said_away_) return;
+  said_away_ = reason;
   spdlog::warn("Waiting for the application at {}: {}", options_.app_address,
                reason);
 }
@@ -289,6 +300,11 @@ void Node::Ring() {
   MutexLock lock(mu_);
   is_rung_ = true;
   mu_.NotifyAll();
+}
+
+void Node::ForgetRing() {
+  MutexLock lock(mu_);
+  is_rung_ = false;
 }
 
 void Node::AwaitRing(absl::Duration timeout) {

@@ -104,6 +104,7 @@ class Node {
 
   // Wakes the engine. Any thread.
   void Ring() ABSL_LOCKS_EXCLUDED(mu_);
+  void ForgetRing() ABSL_LOCKS_EXCLUDED(mu_);
   // Waits for Ring(), or for `timeout`.
   void AwaitRing(absl::Duration timeout) ABSL_LOCKS_EXCLUDED(mu_);
   bool is_stopping() const ABSL_LOCKS_EXCLUDED(mu_);
@@ -124,7 +125,10 @@ class Node {
   absl::Status no_queries_ ABSL_GUARDED_BY(mu_);
   int queries_ ABSL_GUARDED_BY(mu_) = 0;
 
-  bool has_said_away_ = false;  // the engine's thread alone
+  // Of the engine's thread: why the application is away, as was logged; and
+  // whether it was in step on the last connection.
+  std::string said_away_;
+  bool was_in_step_ = false;
 
   // Held while the engine is waited for, which never takes it; before mu_.
   rpc::Mutex join_mu_;

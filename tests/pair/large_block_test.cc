@@ -65,6 +65,8 @@ TEST(LargeBlockTest, AReaderIsGivenABlockOfMoreThanADefaultMessage) {
   std::vector<std::string> command = {TANDEM_BIN_DIR "/tandem-node",
                                       "--app",
                                       (*server)->address(),
+                                      "--wire",
+                                      "grpc",
                                       "--listen",
                                       "{socket}",
                                       "--data",
