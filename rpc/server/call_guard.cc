@@ -23,6 +23,10 @@ absl::StatusOr<ActiveCall> CallGuard::Begin(
     refusals_.Add(Refusal::kUnknownCaller, {}, std::string(why.message()));
     return why;
   }
+  // What it began before waits in gRPC, and nobody would see an answer.
+  if (connection->is_shut_down()) {
+    return absl::CancelledError("the connection was ended");
+  }
   const bool may_call = method.rule == nullptr
                             ? connection->may_call_what_has_no_rule()
                             : method.rule->who.Includes(connection->caller());
@@ -63,7 +67,26 @@ absl::Status CallGuard::Refuse(Refusal reason, ServerConnection& connection,
   const std::string text(why.message());
   refusals_.Add(reason, connection.caller(),
                 absl::StrCat("call refused: ", text));
+  if (reason != Refusal::kReplyTooLarge) Charge(connection, text);
   return why;
+}
+
+void CallGuard::CountGivenUp(ServerConnection& connection,
+                             const Method& method) const {
+  Charge(connection,
+         absl::StrCat(Path(method), ": given up before it was answered"));
+}
+
+void CallGuard::Charge(ServerConnection& connection,
+                       std::string_view last) const {
+  if (connection.Charge(max_charged_at_once_) || !connection.ShutDown()) return;
+  refusals_.Add(
+      Refusal::kTooManyCallsForNothing, connection.caller(),
+      absl::StrCat("connection closed: more than ", max_charged_at_once_,
+                   " calls at once were refused or given up, or more than a "
+                   "thousand a second; the last of ",
+                   connection.refused_calls(),
+                   " that were refused: ", std::string(last)));
 }
 
 void CallGuard::CountStalled(const ServerConnection& connection,

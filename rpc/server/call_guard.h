@@ -36,6 +36,7 @@ class CallGuard {
             RefusalLog& refusals)
       : policy_(policy),
         max_calls_per_connection_(max_calls_per_connection),
+        max_charged_at_once_(max_calls_per_connection + kChargedBeside),
         refusals_(refusals) {}
   CallGuard(const CallGuard&) = delete;
   CallGuard& operator=(const CallGuard&) = delete;
@@ -48,6 +49,7 @@ class CallGuard {
   // Errors, which are counted and logged here:
   //   kPermissionDenied   the policy says no, or nobody knows the caller
   //   kResourceExhausted  too many calls in flight on this connection
+  //   kCancelled          the connection was ended; not counted
   absl::StatusOr<ActiveCall> Begin(std::shared_ptr<ServerConnection> connection,
                                    const Method& method) const;
 
@@ -59,8 +61,16 @@ class CallGuard {
 
   // Counts and logs what was found out about a call that had begun, and returns
   // `why`.
+  //
+  // Who has too many calls refused, here or above, loses the connection: as
+  // many as may be in flight, and a thousand more, and then a thousand a
+  // second. Not counted among these are answers that are too large.
   absl::Status Refuse(Refusal reason, ServerConnection& connection,
                       absl::Status why) const;
+
+  // The client gave up a call before it was answered, which counts as much as
+  // one that is refused.
+  void CountGivenUp(ServerConnection& connection, const Method& method) const;
 
   // The client of `call` did not take its answer, and the call was ended.
   void CountStalled(const ServerConnection& connection,
@@ -70,8 +80,13 @@ class CallGuard {
                    const Method& method) const;
 
  private:
+  static constexpr int kChargedBeside = 1000;
+
+  void Charge(ServerConnection& connection, std::string_view last) const;
+
   const AccessPolicy& policy_;
   const int max_calls_per_connection_;
+  const int max_charged_at_once_;
   RefusalLog& refusals_;
 };
 

@@ -135,6 +135,8 @@ FrontDoor::~FrontDoor() {
   }
   ::eventfd_write(wake_up_.get(), 1);
   thread_.join();
+  // Before their duplicates are closed.
+  for (auto& [id, served] : served_) served.connection->MarkEnded();
 }
 
 void FrontDoor::StopAccepting(absl::Time end_served) {
@@ -377,6 +379,7 @@ void FrontDoor::Serve(std::uint64_t id, Waiting& waiting, Wire& wire) {
   waiting.caller.wire = wire.name();
   const auto connection = std::make_shared<ServerConnection>(
       std::move(waiting.caller), may_call_what_has_no_rule, memory);
+  connection->SetSocket(duplicate.get());
   due_.erase({waiting.deadline, id});
   waiting_.erase(id);
   served_.emplace(id, Served{.duplicate = std::move(duplicate),

@@ -44,6 +44,8 @@ std::string_view RefusalName(Refusal reason) {
       return "late-first-bytes";
     case Refusal::kIdle:
       return "idle";
+    case Refusal::kTooManyCallsForNothing:
+      return "too-many-calls-for-nothing";
     case Refusal::kUnknownCaller:
       return "unknown-caller";
     case Refusal::kNotAllowedToCall:

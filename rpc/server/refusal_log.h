@@ -26,6 +26,7 @@ enum class Refusal : std::uint8_t {
   kUnknownFirstBytes,  // no wire begins so
   kLateFirstBytes,
   kIdle,
+  kTooManyCallsForNothing,  // refused, or given up by the client
   // Calls.
   kUnknownCaller,
   kNotAllowedToCall,
@@ -37,7 +38,7 @@ enum class Refusal : std::uint8_t {
   kSlowReader,
   kSlowWriter,
 };
-inline constexpr std::size_t kRefusals = 17;
+inline constexpr std::size_t kRefusals = 18;
 
 // "not-allowed-to-connect".
 std::string_view RefusalName(Refusal reason);

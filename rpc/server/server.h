@@ -85,7 +85,9 @@ struct ServerOptions {
   // kResourceExhausted.
   std::size_t max_reply_bytes = 64 << 20;
   // Calls in flight on one connection, streams included; further ones are
-  // answered kResourceExhausted.
+  // answered kResourceExhausted. Who has as many and a thousand more refused at
+  // once, whatever the reason, or gives them up before they are answered, and
+  // then more than a thousand a second, loses the connection.
   int max_calls_per_connection = 4096;
   // What requests in flight may take, in total and of one uid; a call that
   // would need more is answered kResourceExhausted. Each has room for one

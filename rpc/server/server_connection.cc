@@ -1,5 +1,9 @@
 #include "rpc/server/server_connection.h"
 
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
 #include <ctime>
 
 namespace tandem::rpc {
@@ -12,7 +16,42 @@ std::int64_t NowNanos() {
   return now.tv_sec * std::int64_t{1'000'000'000} + now.tv_nsec;
 }
 
+// To forgive what Charge() charges once.
+constexpr std::int64_t kNanosToForgive = 1'000'000;
+
 }  // namespace
+
+void ServerConnection::SetSocket(int socket) {
+  MutexLock lock(mu_);
+  socket_ = socket;
+}
+
+void ServerConnection::MarkEnded() {
+  is_open_.store(false, kRelaxed);
+  MutexLock lock(mu_);
+  socket_ = -1;
+}
+
+bool ServerConnection::ShutDown() {
+  MutexLock lock(mu_);
+  if (socket_ < 0 || is_shut_down()) return false;
+  // It may be over, and nobody have noticed yet.
+  pollfd end{socket_, POLLRDHUP, 0};
+  if (::poll(&end, 1, 0) != 0) return false;
+  is_shut_down_.store(true, kRelaxed);
+  ::shutdown(socket_, SHUT_RDWR);
+  return true;
+}
+
+bool ServerConnection::Charge(int at_once) {
+  const std::int64_t now = NowNanos();
+  std::int64_t before = forgiven_at_.load(kRelaxed);
+  std::int64_t after;
+  do {
+    after = std::max(before, now) + kNanosToForgive;
+  } while (!forgiven_at_.compare_exchange_weak(before, after, kRelaxed));
+  return after - now <= at_once * kNanosToForgive;
+}
 
 void ServerConnection::BeginWriting(Wait& writing) {
   const std::int64_t now = NowNanos();

@@ -60,7 +60,16 @@ class ServerConnection {
   // False once the other side has left, or was shown the door. Calls may still
   // be running.
   bool is_open() const { return is_open_.load(kRelaxed); }
-  void MarkEnded() { is_open_.store(false, kRelaxed); }
+
+  // For the front door: by way of `socket` ShutDown() ends the connection,
+  // until MarkEnded(), which comes before it is closed.
+  void SetSocket(int socket) ABSL_LOCKS_EXCLUDED(mu_);
+  void MarkEnded() ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Ends the connection at once. True the first time; false when it has ended
+  // already, and where there is none, as within a process.
+  bool ShutDown() ABSL_LOCKS_EXCLUDED(mu_);
+  bool is_shut_down() const { return is_shut_down_.load(kRelaxed); }
 
   // For CallGuard, which counts calls through these and ActiveCall.
   // False when there are `max_calls` already.
@@ -74,6 +83,9 @@ class ServerConnection {
   }
   void EndCall() { calls_in_flight_.fetch_sub(1, kRelaxed); }
   void CountRefusedCall() { refused_calls_.fetch_add(1, kRelaxed); }
+  // A call was for nothing. False when there are too many such: more than
+  // `at_once`, and then a thousand a second.
+  bool Charge(int at_once);
   void CountRequest(std::size_t bytes) {
     request_bytes_.fetch_add(bytes, kRelaxed);
   }
@@ -122,6 +134,9 @@ class ServerConnection {
   const std::shared_ptr<MemoryBudget> request_memory_;
 
   std::atomic<bool> is_open_{true};
+  std::atomic<bool> is_shut_down_{false};
+  // When all that was charged for will be forgiven.
+  std::atomic<std::int64_t> forgiven_at_{0};
   std::atomic<int> calls_in_flight_{0};
   std::atomic<std::uint64_t> calls_{0};
   std::atomic<std::uint64_t> refused_calls_{0};
@@ -130,6 +145,7 @@ class ServerConnection {
 
   // Before the locks of gRPC.
   Mutex mu_;
+  int socket_ ABSL_GUARDED_BY(mu_) = -1;
   Waits writing_ ABSL_GUARDED_BY(mu_);
   Waits reading_ ABSL_GUARDED_BY(mu_);
 };

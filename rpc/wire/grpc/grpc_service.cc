@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "rpc/base/mutex.h"
 #include "rpc/server/reply.h"
@@ -157,7 +158,12 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
     context_.TryCancel();
   }
 
-  void OnCancel() override { MarkCancelled(); }
+  void OnCancel() override {
+    MarkCancelled();
+    if (absl::Now() < deadline_) {
+      target_.guard.CountGivenUp(active_.connection(), target_.guarded);
+    }
+  }
   void OnDone() override {
     active_.connection().EndWriting(*this);
     delete this;

@@ -37,10 +37,11 @@ int ToInt(std::size_t bytes) {
       std::min<std::size_t>(bytes, std::numeric_limits<int>::max()));
 }
 
-// Well above the limit that callers are told of.
+// Above the limit that callers are told of: who comes to this one was told
+// thousands of times.
 int StreamLimit(int max_calls) {
   return static_cast<int>(std::clamp<std::int64_t>(
-      std::int64_t{16} * max_calls, 1 << 16, std::numeric_limits<int>::max()));
+      std::int64_t{2} * max_calls, 1000, std::numeric_limits<int>::max()));
 }
 
 // Whether clients stream to a service that gRPC parses messages for.

@@ -11,8 +11,11 @@
 #include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <random>
+#include <semaphore>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -60,6 +63,9 @@ class SkepticalService final : public ProbeHandler {
     if (call.caller().uid != request.number()) ++wrong_callers;
     return request;
   }
+  absl::StatusOr<Item> EchoInline(Call& call, const Item& request) override {
+    return Echo(call, request);
+  }
   absl::StatusOr<Item> Hang(Call& call, const Item& request) override {
     ++calls;
     while (!call.is_cancelled()) absl::SleepFor(absl::Milliseconds(1));
@@ -105,6 +111,41 @@ class HostileClientsTest : public ::testing::Test {
              status->connections(0).calls_in_flight() == 1 &&
              test::OpenDescriptors().size() <= descriptors_;
     });
+  }
+
+  // Begins calls as fast as they are taken, and never acknowledges the server's
+  // settings. True when the server ends it.
+  bool IsEndedForFlooding(std::string_view method) {
+    const UniqueFd fd = ConnectTo(path());
+    Say(fd, test::Greeting());
+    std::uint32_t stream = 1;
+    for (int sent = 0; sent < 30'000; sent += 100) {
+      std::string calls;
+      for (int i = 0; i < 100; ++i, stream += 2) {
+        calls += test::UnaryCall(stream, method, "");
+      }
+      std::string_view left = calls;
+      while (!left.empty()) {
+        const ssize_t taken =
+            ::send(fd.get(), left.data(), left.size(), MSG_NOSIGNAL);
+        if (taken < 0) return true;
+        left.remove_prefix(taken);
+      }
+      char answers[1 << 16];
+      while (::recv(fd.get(), answers, sizeof(answers), MSG_DONTWAIT) > 0) {
+      }
+    }
+    return false;
+  }
+
+  std::uint64_t Refusals(std::string_view reason) {
+    const auto status = v1::AdminClient(*channel_).ServerStatus({}, {});
+    EXPECT_THAT(status, IsOk());
+    for (const auto& refusal : status->refusals()) {
+      if (refusal.reason() == reason) return refusal.count();
+    }
+    ADD_FAILURE() << "no such reason: " << reason;
+    return 0;
   }
 
   // Reads nothing: gRPC has more and more to answer, and stops reading itself.
@@ -188,6 +229,96 @@ TEST_F(HostileClientsTest, AFloodOfConnectionsLeavesNothingBehind) {
   for (int i = 0; i < 20; ++i) EXPECT_THAT(EchoAs(::geteuid()), IsOk());
   for (std::thread& thread : flood) thread.join();
   EXPECT_TRUE(IsAloneAgain());
+}
+
+// Without an end of the connection, all that it begins waits in one line with
+// what others do.
+TEST_F(HostileClientsTest, AFloodOfDeniedCallsEndsTheConnection) {
+  AccessPolicy access = AccessPolicy::SameUser();
+  ASSERT_THAT(access.AddRule("tests.wire.Probe/Hang=user:54321"), IsOk());
+  Start({.access = access, .max_calls_per_connection = 100});
+  const int calls = service_.calls;
+  EXPECT_TRUE(IsEndedForFlooding(kHang));
+  EXPECT_THAT(EchoAs(::geteuid()), IsOk());
+  EXPECT_EQ(service_.calls, calls + 1);
+  EXPECT_TRUE(
+      Eventually([&] { return Refusals("too-many-calls-for-nothing") == 1; }));
+  EXPECT_GT(Refusals("not-allowed-to-call"), 1100u);
+  EXPECT_TRUE(IsAloneAgain());
+}
+
+TEST_F(HostileClientsTest, AFloodOfAllowedCallsEndsTheConnection) {
+  Start({.max_calls_per_connection = 100});
+  const int calls = service_.calls;
+  EXPECT_TRUE(IsEndedForFlooding(kHang));
+  EXPECT_THAT(EchoAs(::geteuid()), IsOk());
+  EXPECT_TRUE(IsAloneAgain());
+  EXPECT_LE(service_.calls, calls + 1 + 100);
+  EXPECT_TRUE(
+      Eventually([&] { return Refusals("too-many-calls-for-nothing") == 1; }));
+  EXPECT_GT(Refusals("too-many-calls"), 1000u);
+}
+
+// "Rapid reset".
+TEST_F(HostileClientsTest, AFloodOfCallsThatAreGivenUpEndsTheConnection) {
+  constexpr std::uint32_t kCalls = 2000;
+  Start({.max_queued_calls = 3 * kCalls, .max_calls_per_connection = kCalls});
+  UniqueFd fd = ConnectTo(path());
+  Say(fd, test::Greeting());
+  // Nothing once it was ended.
+  const auto in_flight = [&]() -> std::optional<std::uint32_t> {
+    const auto status = v1::AdminClient(*channel_).ServerStatus({}, {});
+    if (!status.ok() || status->connections_size() < 2) return std::nullopt;
+    return status->connections(1).calls_in_flight();
+  };
+  bool is_ended = false;
+  std::uint32_t stream = 1;
+  for (int round = 0; round < 50 && !is_ended; ++round) {
+    std::string calls;
+    std::string resets;
+    for (std::uint32_t i = 0; i < kCalls; ++i, stream += 2) {
+      calls += test::UnaryCall(stream, kHang, MessageOf(::geteuid()));
+      resets += test::Frame(3, 0, stream, std::string_view("\0\0\0\x08", 4));
+    }
+    Say(fd, calls);
+    ASSERT_TRUE(Eventually([&] { return in_flight().value_or(0) == kCalls; }));
+    Say(fd, resets);
+    ASSERT_TRUE(Eventually([&] { return in_flight().value_or(0) == 0; }));
+    is_ended = !in_flight().has_value();
+  }
+  EXPECT_TRUE(is_ended);
+  fd.Reset();
+  EXPECT_THAT(EchoAs(::geteuid()), IsOk());
+  EXPECT_TRUE(
+      Eventually([&] { return Refusals("too-many-calls-for-nothing") == 1; }));
+  EXPECT_EQ(Refusals("too-many-calls"), 0u);
+  EXPECT_EQ(Refusals("too-many-queued-calls"), 0u);
+  EXPECT_TRUE(IsAloneAgain());
+}
+
+// Who has as many calls in flight as it may, again and again, is not ended.
+TEST_F(HostileClientsTest, ManyCallsAtOnceAreNoFlood) {
+  Start({.max_calls_per_connection = 410});
+  Item request;
+  request.set_number(::geteuid());
+  for (int round = 0; round < 20; ++round) {
+    std::counting_semaphore<> answered(0);
+    std::atomic<int> good = 0;
+    for (int i = 0; i < 400; ++i) {
+      ProbeClient(*channel_).EchoInline(request, {}, [&](const auto& reply) {
+        if (reply.ok()) ++good;
+        answered.release();
+      });
+    }
+    for (int i = 0; i < 400; ++i) answered.acquire();
+    EXPECT_EQ(good, 400);
+    // A call is in flight until its answer is written.
+    ASSERT_TRUE(Eventually([&] {
+      const auto status = v1::AdminClient(*channel_).ServerStatus({}, {});
+      return status.ok() && status->connections(0).calls_in_flight() == 1;
+    }));
+  }
+  EXPECT_EQ(Refusals("too-many-calls-for-nothing"), 0u);
 }
 
 TEST_F(HostileClientsTest, WhoSaysHalfOfItIsClosedOnAndOthersDoNotNotice) {
