@@ -258,7 +258,6 @@ absl::Status UnixListener::CheckIsOurs(
 
 absl::Status UnixListener::RemoveStaleSocket(
     const SocketPermissions& permissions) {
-  const std::string name = address_.name();
   TANDEM_ASSIGN_OR_RETURN(const UniqueFd pin, PinPath());
   if (!pin.is_valid()) return absl::OkStatus();
   TANDEM_RETURN_IF_ERROR(CheckIsOurs(pin, permissions));
@@ -267,9 +266,14 @@ absl::Status UnixListener::RemoveStaleSocket(
   if (::fstat(pin.get(), &pinned) != 0) {
     return Failed(errno, "look at the path");
   }
+  return Remove({pinned.st_dev, pinned.st_ino});
+}
+
+absl::Status UnixListener::Remove(const FileId& socket) const {
+  const std::string name = address_.name();
   const auto is_that = [&](const std::string& file) {
     const absl::StatusOr<FileId> id = IdOf(file);
-    return id.ok() && *id == FileId{pinned.st_dev, pinned.st_ino};
+    return id.ok() && *id == socket;
   };
   const absl::Status changed =
       Refuse(absl::StatusCode::kAlreadyExists,
@@ -282,7 +286,7 @@ absl::Status UnixListener::RemoveStaleSocket(
   if (::renameat2(directory_.get(), name.c_str(), directory_.get(),
                   aside.c_str(), RENAME_NOREPLACE) != 0) {
     if (errno == ENOENT) return changed;
-    return Failed(errno, "move aside the socket that a dead server left");
+    return Failed(errno, "move aside the socket");
   }
   if (!is_that(aside)) {
     ::renameat2(directory_.get(), aside.c_str(), directory_.get(), name.c_str(),
@@ -290,7 +294,7 @@ absl::Status UnixListener::RemoveStaleSocket(
     return changed;
   }
   if (::unlinkat(directory_.get(), aside.c_str(), 0) != 0) {
-    return Failed(errno, "remove the socket that a dead server left");
+    return Failed(errno, "remove the socket");
   }
   return absl::OkStatus();
 }
@@ -393,8 +397,9 @@ void UnixListener::Close() {
     // Nothing is ours to remove.
   } else if (!private_name_.empty()) {
     ::unlinkat(directory_.get(), private_name_.c_str(), 0);
-  } else if (IsPublished()) {
-    ::unlinkat(directory_.get(), address_.name().c_str(), 0);
+  } else {
+    // What stays was replaced, or cannot be removed: a start sees to it.
+    Remove(published_).IgnoreError();
   }
   socket_.Reset();
 }

@@ -105,6 +105,9 @@ class UnixListener {
   absl::Status LookAround(const SocketPermissions& permissions) const;
   absl::Status TakeLock();
   absl::Status RemoveStaleSocket(const SocketPermissions& permissions);
+  // Removes what has our name if it is `socket`, and nobody else's file that
+  // takes the name just then. Errors: kAlreadyExists when it is not.
+  absl::Status Remove(const FileId& socket) const;
   absl::Status BindPrivately(const SocketPermissions& permissions);
   absl::Status Complete(const SocketPermissions& permissions);
   absl::Status Publish();

@@ -156,6 +156,21 @@ TEST_F(UnixListenerRaceTest, ASocketThatIsReplacedAfterItsProbeIsLeftAlone) {
   EXPECT_THAT(Dial(Address(), ::geteuid(), absl::Now()), IsOk());
 }
 
+// Nor does a stop remove what takes the path when it has been looked at.
+TEST_F(UnixListenerRaceTest, ASocketThatReplacesOursAsWeStopIsLeftAlone) {
+  const auto listener = Listen();
+  ASSERT_THAT(listener, IsOk());
+  UniqueFd live;
+  Act replace = [&] {
+    fs::rename(Path(), dir_.File("ours"));
+    live = test::ListenAt(Path());
+  };
+  before_taking_over = &replace;
+  (*listener)->Close();
+  EXPECT_EQ(before_taking_over, nullptr);
+  EXPECT_THAT(Dial(Address(), ::geteuid(), absl::Now()), IsOk());
+}
+
 TEST_F(UnixListenerRaceTest, TheSocketIsCompleteInTheMomentItAppears) {
   bool has_looked = false;
   Act look = [&] {
