@@ -262,6 +262,9 @@ class Serving {
   // those in flight have until `deadline`. Blocks until all handlers are done.
   void Stop(absl::Time deadline);
 
+  // What Stop() waits for, as far as is known.
+  std::string WhatIsLeft() const;
+
   // FrontDoor's.
   int over_fd() const { return door_->over_fd(); }
 
@@ -381,6 +384,17 @@ void Serving::Stop(absl::Time deadline) {
   poller_->Stop();
 }
 
+std::string Serving::WhatIsLeft() const {
+  const int busy = pool_.connections();
+  if (busy > 0) {
+    return absl::StrCat("handlers of ", busy,
+                        " connections do not end though their calls were "
+                        "cancelled");
+  }
+  return "a call does not end though it was cancelled, and no worker runs its "
+         "handler: a handler keeps it, or gRPC has not let go of it";
+}
+
 // Whether a Serving has stopped; outlives it.
 class Stopped {
  public:
@@ -446,9 +460,8 @@ bool SocketServer::Stop(absl::Duration timeout) {
   }
   if (stopped_->Wait(deadline + kGrace)) return true;
   spdlog::error(
-      "{}: a handler does not end though its call was cancelled; it is left "
-      "behind, and its service must not be destroyed",
-      address_);
+      "{}: {}; that is left behind, and the services must not be destroyed",
+      address_, serving_->WhatIsLeft());
   return false;
 }
 
@@ -494,8 +507,8 @@ absl::Status Server::RunUntilSignal(absl::Duration timeout) {
   if (Stop(timeout)) return absl::OkStatus();
   return absl::DeadlineExceededError(
       absl::StrCat(address(),
-                   ": a handler does not end: end the process, and do not "
-                   "destroy its service"));
+                   ": calls do not end: end the process, and do not "
+                   "destroy the services"));
 }
 
 }  // namespace tandem::rpc

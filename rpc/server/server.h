@@ -152,8 +152,8 @@ class Server {
   // Refuses new connections and calls, removes the socket, waits for calls in
   // flight for at most `timeout`, then cancels them, and gives their handlers a
   // second to end. A later call waits for the first, within its own timeout.
-  // False: a handler goes on all the same, and is left behind. Then its service
-  // must not be destroyed: end the process (std::_Exit).
+  // False: a handler goes on, or gRPC keeps a call (the log says which). Then
+  // the services must not be destroyed: end the process (std::_Exit).
   virtual bool Stop(absl::Duration timeout) = 0;
 
   // Waits for the signal, or, where the address is a connection that was handed

@@ -22,6 +22,8 @@
 #include "rpc/socket/dial.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
+#include "spdlog/sinks/ringbuffer_sink.h"
+#include "spdlog/spdlog.h"
 #include "tandem/rpc/v1/session.tandem.h"
 #include "tests/rpc/wire/probe_service.h"
 #include "tests/support/child.h"
@@ -33,6 +35,7 @@ namespace {
 
 using test::Eventually;
 using ::testing::AnyOf;
+using ::testing::Contains;
 using ::testing::HasSubstr;
 using testing::IsOk;
 using ::testing::Not;
@@ -279,7 +282,12 @@ TEST_F(ServerTest, StopDoesNotWaitForAHandlerThatHangs) {
   ASSERT_THAT(Start({.services = {Serve(stubborn)}}), IsOk());
   ProbeClient(*channel_).Hang({}, {}, [](const absl::StatusOr<Item>&) {});
   ASSERT_TRUE(stubborn.began.Wait());
+  const auto lines = std::make_shared<spdlog::sinks::ringbuffer_sink_mt>(100);
+  spdlog::default_logger()->sinks().push_back(lines);
   EXPECT_FALSE(server_->Stop(absl::Milliseconds(20)));
+  spdlog::default_logger()->sinks().pop_back();
+  EXPECT_THAT(lines->last_formatted(),
+              Contains(HasSubstr("handlers of 1 connections do not end")));
   server_.reset();
   stubborn.release.Set();
   EXPECT_TRUE(stubborn.ended.Wait());
