@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "rpc/base/file.h"
 #include "rpc/base/standard_descriptors.h"
 #include "rpc/base/status_macros.h"
@@ -35,8 +36,32 @@ absl::StatusOr<mode_t> ParseMode(const std::string& text) {
       "--mode: \"", text, "\" is not an octal number such as 0660"));
 }
 
+absl::StatusOr<absl::Duration> ParseTime(const std::string& text) {
+  absl::Duration time;
+  if (absl::ParseDuration(text, &time) && time > absl::ZeroDuration()) {
+    return time;
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--idle-timeout: \"", text, "\" is not a time such as 90s, 5m or 1h"));
+}
+
 absl::Status About(const char* option, const absl::Status& status) {
   return {status.code(), absl::StrCat(option, ": ", status.message())};
+}
+
+// Who is one user, or one group: `kind` says which.
+absl::StatusOr<AllowList> ParseOne(const char* option, std::string_view kind,
+                                   const std::string& who) {
+  if (who.find(',') != std::string::npos) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        option, ": \"", who, "\" is not one ", std::string(kind),
+        ": give the option once for each (users by --allow-user, groups by "
+        "--allow-group)"));
+  }
+  absl::StatusOr<AllowList> list =
+      AllowList::Parse(absl::StrCat(std::string(kind), ":", who));
+  if (!list.ok()) return About(option, list.status());
+  return list;
 }
 
 }  // namespace
@@ -102,10 +127,48 @@ ProgramOptions::ProgramOptions(CLI::App& program, std::string role)
                   "`tandem status` asks, replaces its default, our own user")
       ->type_name("SERVICE[/METHOD]=WHO,...")
       ->allow_extra_args(false);
+  AddLimits();
+}
+
+void ProgramOptions::AddLimits() {
+  const auto add = [this](const char* name, int& limit, const char* what) {
+    program_
+        .add_option(name, limit, absl::StrCat(what, " (default: ", limit, ")"))
+        ->check(CLI::PositiveNumber)
+        ->type_name("N");
+  };
+  add("--max-connections", limits_.max_connections,
+      "Connections at once; further ones are closed");
+  add("--max-connections-per-uid", limits_.max_connections_per_uid,
+      "Of these, of one user");
+  add("--max-calls-per-connection", limits_.max_calls_per_connection,
+      "Calls in flight on one connection; further ones are refused");
+  program_
+      .add_option("--max-request-memory", limits_.max_request_memory,
+                  "Memory for requests in flight, half of it for those of one "
+                  "user; 512M for instance (default: 1G)")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+      // Goes first, for that would take it for a large number.
+      ->transform(CLI::Validator(
+          [](const std::string& size) -> std::string {
+            if (!size.starts_with('-')) return "";
+            return size + " is not a size such as 512M";
+          },
+          ""))
+      ->type_name("BYTES[K|M|G]");
+  program_
+      .add_option("--idle-timeout", idle_timeout_,
+                  "Close connections that have had no call for so long, such "
+                  "as 90s or 5m (default: never)")
+      ->type_name("TIME");
 }
 
 absl::StatusOr<ServerOptions> ProgramOptions::ReadServerOptions() const {
-  ServerOptions options;
+  ServerOptions options = limits_;
+  options.max_request_memory_per_uid = options.max_request_memory / 2;
+  if (program_.count("--idle-timeout") > 0) {
+    TANDEM_ASSIGN_OR_RETURN(options.idle_timeout, ParseTime(idle_timeout_));
+  }
   options.address = listen_;
   if (program_.count("--listen") == 0) {
     TANDEM_RETURN_IF_ERROR(MakeDirectory(DefaultPairPath() + "/run"));
@@ -135,14 +198,14 @@ absl::StatusOr<ServerOptions> ProgramOptions::ReadServerOptions() const {
 
 absl::Status ProgramOptions::ReadAccess(AccessPolicy& access) const {
   for (const std::string& user : users_) {
-    absl::StatusOr<AllowList> who = AllowList::Parse("user:" + user);
-    if (!who.ok()) return About("--allow-user", who.status());
-    access.Allow(*who);
+    TANDEM_ASSIGN_OR_RETURN(const AllowList who,
+                            ParseOne("--allow-user", "user", user));
+    access.Allow(who);
   }
   for (const std::string& group : groups_) {
-    absl::StatusOr<AllowList> who = AllowList::Parse("group:" + group);
-    if (!who.ok()) return About("--allow-group", who.status());
-    access.Allow(*who);
+    TANDEM_ASSIGN_OR_RETURN(const AllowList who,
+                            ParseOne("--allow-group", "group", group));
+    access.Allow(who);
   }
   for (const std::string& rule : rules_) {
     if (absl::Status added = access.AddRule(rule); !added.ok()) {

@@ -26,8 +26,8 @@ std::string DefaultPairPath();
 // role "app".
 std::string PairAddress(std::string_view role);
 
-// The options --listen, --data, --mode, --group and --allow-shared-directory of
-// a program.
+// The options of a program that serves: --listen, --data, --mode, --group and
+// --allow-shared-directory; who may call (--allow-...); and limits.
 //
 // Lifecycle: outlives the parsing of the command line.
 // Thread safety: thread-compatible.
@@ -39,17 +39,19 @@ class ProgramOptions {
   ProgramOptions(const ProgramOptions&) = delete;
   ProgramOptions& operator=(const ProgramOptions&) = delete;
 
-  // Address, permissions and access; reflection is on. Makes the directory of
-  // the default address. To be called before the program opens anything, so
-  // that a socket that is not handed in is missed. Errors: kInvalidArgument
-  // (address, mode, rule); kNotFound (user, group, socket);
-  // kFailedPrecondition (several sockets of one name); what mkdir(2) says.
+  // Address, permissions, access and limits; reflection is on. Makes the
+  // directory of the default address. To be called before the program opens
+  // anything, so that a socket that is not handed in is missed. Errors:
+  // kInvalidArgument (address, mode, rule, time); kNotFound (user, group,
+  // socket); kFailedPrecondition (several sockets of one name); what mkdir(2)
+  // says.
   absl::StatusOr<ServerOptions> ReadServerOptions() const;
 
   // Errors: kInvalidArgument when it is said to be "".
   absl::StatusOr<std::string> ReadDataDirectory() const;
 
  private:
+  void AddLimits();
   absl::Status ReadAccess(AccessPolicy& access) const;
 
   CLI::App& program_;
@@ -62,6 +64,9 @@ class ProgramOptions {
   std::vector<std::string> users_;
   std::vector<std::string> groups_;
   std::vector<std::string> rules_;
+  // With the limits that were given, and otherwise as it is made.
+  ServerOptions limits_;
+  std::string idle_timeout_;
 };
 
 // Opens /dev/null on standard descriptors that are closed, reads the command

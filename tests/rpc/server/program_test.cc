@@ -3,9 +3,12 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cstddef>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "rpc/testing/status_matchers.h"
@@ -81,6 +84,66 @@ TEST(ProgramTest, AWrongValueNamesTheOptionAndTheValue) {
       Read({"--allow-call", "kv.v1.Store"}),
       StatusIs(StatusCode::kInvalidArgument,
                AllOf(HasSubstr("--allow-call"), HasSubstr("kv.v1.Store"))));
+}
+
+TEST(ProgramTest, AUserOrGroupIsOneAndOfItsKind) {
+  for (const char* option : {"--allow-user", "--allow-group"}) {
+    for (const char* list : {"0,group:0", "0,user:1", "0,", "*"}) {
+      const auto options = Read({option, list});
+      EXPECT_FALSE(options.ok()) << option << " " << list;
+      EXPECT_THAT(std::string(options.status().message()), HasSubstr(option));
+    }
+  }
+  EXPECT_THAT(Read({"--allow-user", "0,group:0"}),
+              StatusIs(StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("is not one user"),
+                             HasSubstr("groups by --allow-group"))));
+}
+
+TEST(ProgramTest, LimitsAreAsGivenOrAsTheyAre) {
+  const ServerOptions own;
+  const auto none = Read({});
+  ASSERT_THAT(none, IsOk());
+  EXPECT_EQ(none->max_connections, own.max_connections);
+  EXPECT_EQ(none->max_connections_per_uid, own.max_connections_per_uid);
+  EXPECT_EQ(none->max_calls_per_connection, own.max_calls_per_connection);
+  EXPECT_EQ(none->max_request_memory, own.max_request_memory);
+  EXPECT_EQ(none->max_request_memory_per_uid, own.max_request_memory_per_uid);
+  EXPECT_EQ(none->idle_timeout, own.idle_timeout);
+
+  const auto given =
+      Read({"--max-connections", "11", "--max-connections-per-uid", "12",
+            "--max-calls-per-connection", "13", "--max-request-memory", "256M",
+            "--idle-timeout", "90s"});
+  ASSERT_THAT(given, IsOk());
+  EXPECT_EQ(given->max_connections, 11);
+  EXPECT_EQ(given->max_connections_per_uid, 12);
+  EXPECT_EQ(given->max_calls_per_connection, 13);
+  EXPECT_EQ(given->max_request_memory, std::size_t{256} << 20);
+  EXPECT_EQ(given->max_request_memory_per_uid, std::size_t{128} << 20);
+  EXPECT_EQ(given->idle_timeout, absl::Seconds(90));
+}
+
+TEST(ProgramTest, AWrongLimitNamesTheOptionAndTheValue) {
+  const std::pair<const char*, const char*> wrong[] = {
+      {"--max-connections", "0"},
+      {"--max-connections-per-uid", "-1"},
+      {"--max-calls-per-connection", "many"},
+      {"--max-request-memory", "3X"},
+      {"--max-request-memory", "-3"}};
+  for (const auto& [option, value] : wrong) {
+    try {
+      (void)Read({option, value});
+      ADD_FAILURE() << option << " " << value;
+    } catch (const CLI::ParseError& error) {
+      EXPECT_THAT(error.what(), HasSubstr(option));
+    }
+  }
+  for (const char* time : {"", "5", "0s", "-1s", "soon"}) {
+    EXPECT_THAT(Read({"--idle-timeout", time}),
+                StatusIs(StatusCode::kInvalidArgument,
+                         AllOf(HasSubstr("--idle-timeout"), HasSubstr(time))));
+  }
 }
 
 TEST(ProgramTest, ASocketThatIsNotHandedInIsMissedBeforeAnythingIsOpened) {
