@@ -1,5 +1,5 @@
-// CometBFT's command line against tandem-kvstore: gRPC over a unix socket, by
-// code that is not ours on the other side.
+// CometBFT's command line against tandem-kvstore: the ABCI socket protocol and
+// gRPC over one unix socket, by code that is not ours on the other side.
 
 #include <fstream>
 #include <iterator>
@@ -36,7 +36,8 @@ std::string Golden(const std::string& name) {
   return text.value_or("");
 }
 
-class AbciCliTest : public ::testing::Test {
+// Given the wire, in its words.
+class AbciCliTest : public ::testing::TestWithParam<std::string> {
  protected:
   AbciCliTest()
       : app_({.server = {TANDEM_BIN_DIR "/tandem-kvstore", "--listen",
@@ -56,9 +57,10 @@ class AbciCliTest : public ::testing::Test {
     std::ofstream(temp.File("input")) << input;
     // It takes "unix:///path".
     const std::string address = "unix://" + app_.address().substr(5);
-    std::vector<std::string> command = {
-        program_,   "--abci", "grpc", "--address", address, "--log_level=error",
-        "--verbose"};
+    std::vector<std::string> command = {program_,   "--abci",
+                                        GetParam(), "--address",
+                                        address,    "--log_level=error",
+                                        "--verbose"};
     command.insert(command.end(), arguments.begin(), arguments.end());
     const auto process = Process::Start({.command = std::move(command),
                                          .log_path = temp.File("log"),
@@ -74,30 +76,33 @@ class AbciCliTest : public ::testing::Test {
   std::string program_;
 };
 
-TEST_F(AbciCliTest, FirstExampleIsAnsweredAsTheOriginalDoes) {
+TEST_P(AbciCliTest, FirstExampleIsAnsweredAsTheOriginalDoes) {
   EXPECT_EQ(AbciCli({"batch"}, Golden("example1.txt")), Golden("answers1.txt"));
 }
 
-TEST_F(AbciCliTest, SecondExampleIsAnsweredAsTheOriginalDoes) {
+TEST_P(AbciCliTest, SecondExampleIsAnsweredAsTheOriginalDoes) {
   EXPECT_EQ(AbciCli({"batch"}, Golden("example2.txt")), Golden("answers2.txt"));
 }
 
 // Its own test suite is older than its kvstore: it begins with validators whose
 // keys have a byte too many, at which the original dies.
-TEST_F(AbciCliTest, ItsTestsDoNotHurt) {
+TEST_P(AbciCliTest, ItsTestsDoNotHurt) {
   AbciCli({"test"}, "");
   EXPECT_TRUE(app_.is_running());
   EXPECT_THAT(AbciCli({"batch"}, "echo hello\n"),
               ::testing::HasSubstr("-> data: hello"));
 }
 
-TEST_F(AbciCliTest, BlockWithMalformedTransactionsDoesNotHurt) {
+TEST_P(AbciCliTest, BlockWithMalformedTransactionsDoesNotHurt) {
   EXPECT_THAT(AbciCli({"batch"}, "finalize_block \"abc\" \"a:b\"\ncommit\n"),
               ::testing::HasSubstr("-> data.hex: 0x0400000000000000"));
   EXPECT_THAT(AbciCli({"batch"}, "query \"a\"\nquery \"abc\"\n"),
               ::testing::AllOf(::testing::HasSubstr("-> value: b"),
                                ::testing::HasSubstr("does not exist")));
 }
+
+INSTANTIATE_TEST_SUITE_P(Over, AbciCliTest, ::testing::Values("socket", "grpc"),
+                         [](const auto& wire) { return wire.param; });
 
 }  // namespace
 }  // namespace tandem::test

@@ -1,4 +1,5 @@
-// A real CometBFT node, one validator, that drives tandem-kvstore over gRPC.
+// A real CometBFT node, one validator, that drives tandem-kvstore over the ABCI
+// socket protocol and over gRPC.
 
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -76,7 +77,8 @@ nlohmann::json Ask(const std::string& socket, const std::string& path) {
 constexpr char kPackage[] = "github.com/cometbft/cometbft/cmd/cometbft";
 constexpr char kVersion[] = "v0.38.23";
 
-class CometBftTest : public ::testing::Test {
+// Given the wire, in its words.
+class CometBftTest : public ::testing::TestWithParam<std::string> {
  protected:
   CometBftTest()
       : app_({.server = {TANDEM_BIN_DIR "/tandem-kvstore", "--listen",
@@ -141,7 +143,7 @@ class CometBftTest : public ::testing::Test {
       std::vector<std::string> environment = {}) {
     // It does not take over what a killed one left.
     ::unlink(RpcSocket().c_str());
-    return Start({"start", "--abci", "grpc", "--proxy_app",
+    return Start({"start", "--abci", GetParam(), "--proxy_app",
                   "unix://" + app_.address().substr(5)},
                  std::move(environment));
   }
@@ -221,14 +223,14 @@ class CometBftTest : public ::testing::Test {
   std::string program_;
 };
 
-TEST_F(CometBftTest, MakesBlocksWithOurApplication) {
+TEST_P(CometBftTest, MakesBlocksWithOurApplication) {
   const auto node = StartNode();
   ASSERT_THAT(node, IsOk());
   EXPECT_TRUE(WaitForHeight(5));
 }
 
 // Both are killed; the node asks Info, and goes on where the app is.
-TEST_F(CometBftTest, GoesOnAfterBothWereKilled) {
+TEST_P(CometBftTest, GoesOnAfterBothWereKilled) {
   auto node = StartNode();
   ASSERT_THAT(node, IsOk());
   ASSERT_TRUE(WaitForHeight(5));
@@ -242,7 +244,7 @@ TEST_F(CometBftTest, GoesOnAfterBothWereKilled) {
   EXPECT_TRUE(WaitForHeight(height + 5));
 }
 
-TEST_F(CometBftTest, LosesNothingOfAThousandTransactionsWhenEitherIsKilled) {
+TEST_P(CometBftTest, LosesNothingOfAThousandTransactionsWhenEitherIsKilled) {
   auto node = StartNode();
   ASSERT_THAT(node, IsOk());
   ASSERT_TRUE(WaitForHeight(2));
@@ -266,15 +268,17 @@ TEST_F(CometBftTest, LosesNothingOfAThousandTransactionsWhenEitherIsKilled) {
     })) << key;
   }
 
-  // The engine lives on, and knows of no other call than the next block's. Or
-  // it was in a call, and stands still: its operator starts it again.
+  // Over gRPC the engine lives on, and knows of no other call than the next
+  // block's. Or it was in a call, and stands still: its operator starts it
+  // again, as after its end, which is what it makes of it over the socket.
   const std::size_t said = Log().size();
   app_.Kill();
   ASSERT_THAT(app_.Start(), IsOk());
   const std::int64_t height = Height();
   const auto stands_still = [&] {
     return !(*node)->is_running() ||
-           Log().find("CONSENSUS FAILURE", said) != std::string::npos;
+           Log().find("CONSENSUS FAILURE", said) != std::string::npos ||
+           Log().find("connection terminated", said) != std::string::npos;
   };
   if (!Eventually([&] { return Height() > height || stands_still(); }) ||
       stands_still()) {
@@ -295,7 +299,7 @@ TEST_F(CometBftTest, LosesNothingOfAThousandTransactionsWhenEitherIsKilled) {
   ExpectSameHistory();
 }
 
-TEST_F(CometBftTest, GoesOnAfterEachOfItsCrashPoints) {
+TEST_P(CometBftTest, GoesOnAfterEachOfItsCrashPoints) {
   for (int point = 0; point <= 12; ++point) {
     const std::int64_t before = Height();
     const std::string key = absl::StrCat("at", point);
@@ -315,6 +319,10 @@ TEST_F(CometBftTest, GoesOnAfterEachOfItsCrashPoints) {
     EXPECT_TRUE(Has(absl::StrCat("at", point))) << point;
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Over, CometBftTest,
+                         ::testing::Values("socket", "grpc"),
+                         [](const auto& wire) { return wire.param; });
 
 }  // namespace
 }  // namespace tandem::test
