@@ -28,8 +28,32 @@ WorkerPool::WorkerPool(int workers, int max_queued, Clients clients)
 WorkerPool::~WorkerPool() { Stop(); }
 
 absl::Status WorkerPool::Submit(std::uint64_t connection, Job* job) {
-  MutexLock lock(mu_);
-  if (stopping_) return absl::UnavailableError("the server is stopping");
+  std::size_t queued;
+  return Submit(connection, {&job, 1}, &queued);
+}
+
+absl::Status WorkerPool::Submit(std::uint64_t connection,
+                                std::span<Job* const> jobs,
+                                std::size_t* queued) {
+  *queued = 0;
+  absl::Status status;
+  bool wakes;
+  {
+    MutexLock lock(mu_);
+    if (stopping_) return absl::UnavailableError("the server is stopping");
+    for (Job* const job : jobs) {
+      status = Queue(connection, job);
+      if (!status.ok()) break;
+      ++*queued;
+    }
+    wakes = TakeWakeUp();
+  }
+  // Unlocked: else it wakes only to wait for us.
+  if (wakes) mu_.NotifyOne();
+  return status;
+}
+
+absl::Status WorkerPool::Queue(std::uint64_t connection, Job* job) {
   if (queued_ >= max_queued_) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the server is busy: ", queued_, " calls wait for its ",
@@ -48,10 +72,14 @@ absl::Status WorkerPool::Submit(std::uint64_t connection, Job* job) {
   ++line.queued;
   ++queued_;
   // Else the worker that ends a job of this connection takes this one.
-  if (!IsReady(line)) return absl::OkStatus();
-  if (!was_ready) Append(line);
-  mu_.NotifyOne();
+  if (!was_ready && IsReady(line)) Append(line);
   return absl::OkStatus();
+}
+
+bool WorkerPool::TakeWakeUp() {
+  if (first_ == nullptr || idle_ == 0 || is_waking_) return false;
+  is_waking_ = true;
+  return true;
 }
 
 void WorkerPool::Stop() {
@@ -65,20 +93,33 @@ void WorkerPool::Stop() {
 
 void WorkerPool::Work() {
   MutexLock lock(mu_);
-  for (;;) {
-    mu_.Await([this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-      return first_ != nullptr || stopping_;
-    });
-    // What is queued then is left to the workers that run jobs of the same
-    // connection.
-    if (first_ == nullptr) return;
+  while (AwaitJob()) {
     Job* job = nullptr;
     Line& line = TakeJob(&job);
+    const bool wakes = TakeWakeUp();
     mu_.Unlock();
+    if (wakes) mu_.NotifyOne();
     job->Run();
     mu_.Lock();
     EndJob(line);
   }
+}
+
+bool WorkerPool::AwaitJob() {
+  if (first_ == nullptr && !stopping_) {
+    ++idle_;
+    bool has_slept = false;
+    mu_.Await([&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+      // Who wakes finds that another has taken the job, sometimes.
+      if (has_slept) is_waking_ = false;
+      has_slept = true;
+      return first_ != nullptr || stopping_;
+    });
+    --idle_;
+  }
+  // What is queued when it stops is left to the workers that run jobs of the
+  // same connection.
+  return first_ != nullptr;
 }
 
 WorkerPool::Line& WorkerPool::LineOf(std::uint64_t connection) {

@@ -3,7 +3,9 @@
 #ifndef TANDEM_RPC_SERVER_WORKER_POOL_H_
 #define TANDEM_RPC_SERVER_WORKER_POOL_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -58,6 +60,10 @@ class WorkerPool {
   //   kUnavailable        the pool has stopped
   absl::Status Submit(std::uint64_t connection, Job* job)
       ABSL_LOCKS_EXCLUDED(mu_);
+  // The same for several of the connection, in order. `queued` says how many
+  // were; the others never run, for the error's reason.
+  absl::Status Submit(std::uint64_t connection, std::span<Job* const> jobs,
+                      std::size_t* queued) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Jobs that wait for a worker.
   int queued() const ABSL_LOCKS_EXCLUDED(mu_) {
@@ -89,6 +95,13 @@ class WorkerPool {
   using Lines = std::unordered_map<std::uint64_t, Line>;
 
   void Work() ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status Queue(std::uint64_t connection, Job* job)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Sleeps until there is a job to take; false when the pool has stopped.
+  bool AwaitJob() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Whether to NotifyOne(), once unlocked. Workers are woken one after the
+  // other, each by the one before: where jobs are short, few are.
+  bool TakeWakeUp() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Line& LineOf(std::uint64_t connection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // A worker may take a job of it: then it is in turn.
   bool IsReady(const Line& line) const {
@@ -106,6 +119,9 @@ class WorkerPool {
   mutable Mutex mu_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   int queued_ ABSL_GUARDED_BY(mu_) = 0;
+  // Workers that sleep, and of these one that was woken and does not run yet.
+  int idle_ ABSL_GUARDED_BY(mu_) = 0;
+  bool is_waking_ ABSL_GUARDED_BY(mu_) = false;
   // Those with jobs.
   Lines lines_ ABSL_GUARDED_BY(mu_);
   // For the next connections, so that most calls allocate nothing: a few.

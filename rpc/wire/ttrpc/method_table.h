@@ -45,6 +45,7 @@ class MethodTable {
   WorkerPool* PoolFor(const Target& target) const {
     return target.method->run == Run::kInline ? nullptr : parts_.pool;
   }
+  WorkerPool& pool() const { return *parts_.pool; }
   // These outlive all connections, but not what handlers keep longer.
   const CallGuard& guard() const { return *parts_.guard; }
   std::size_t max_message_bytes() const { return parts_.max_message_bytes; }

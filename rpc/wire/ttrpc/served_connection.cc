@@ -114,6 +114,7 @@ std::size_t ServedConnection::TakeFrame(std::string_view unread,
 }
 
 void ServedConnection::EndBatch() {
+  SubmitQueued();
   now_ = absl::InfinitePast();
   RecycleReturned();
 }
@@ -258,9 +259,20 @@ void ServedConnection::BeginUnary(const Target& target, ActiveCall active,
   }
   calls_.emplace(id, call);
   WatchDeadline(call->deadline());
-  if (pool == nullptr) return;
-  const absl::Status submitted = Submit(*pool, *call);
-  if (!submitted.ok()) call->Finish(submitted, nullptr);
+  if (pool != nullptr) queued_.push_back(call);
+}
+
+// All calls that one recv(2) brought at once.
+void ServedConnection::SubmitQueued() {
+  if (queued_.empty()) return;
+  std::size_t count = 0;
+  absl::Status submitted = table_->pool().Submit(
+      connection().caller().connection_id, queued_, &count);
+  for (; count < queued_.size(); ++count) {
+    static_cast<UnaryCall*>(queued_[count])
+        ->Finish(CountBusy(submitted), nullptr);
+  }
+  queued_.clear();
 }
 
 void ServedConnection::Answer(const UnaryCall& call, const absl::Status& status,
@@ -340,8 +352,12 @@ void ServedConnection::Cancel(std::uint32_t id) {
 }
 
 absl::Status ServedConnection::Submit(WorkerPool& pool, Job& job) {
-  absl::Status submitted =
-      pool.Submit(connection().caller().connection_id, &job);
+  // Calls are begun in order.
+  SubmitQueued();
+  return CountBusy(pool.Submit(connection().caller().connection_id, &job));
+}
+
+absl::Status ServedConnection::CountBusy(absl::Status submitted) {
   if (!absl::IsResourceExhausted(submitted)) return submitted;
   return Refuse(Refusal::kTooManyQueuedCalls, std::move(submitted));
 }

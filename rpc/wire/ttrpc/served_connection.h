@@ -109,6 +109,9 @@ class ServedConnection final : public FramedConnection {
                    const std::function<absl::Status(const Target&)>& why);
   void OnRequest(const FrameHeader& header, std::string_view data);
   void BeginUnary(const Target& target, ActiveCall active, std::uint32_t id);
+  void SubmitQueued();
+  // Counts where the pool had no room.
+  absl::Status CountBusy(absl::Status submitted);
   void BeginStream(const Target& target, ActiveCall active,
                    const FrameHeader& header);
   void OnData(const FrameHeader& header, std::string_view data);
@@ -159,6 +162,8 @@ class ServedConnection final : public FramedConnection {
   absl::Time next_deadline_ = absl::InfiniteFuture();
   // Unary calls that this thread has not seen answered.
   absl::flat_hash_map<std::uint32_t, UnaryCall*> calls_;
+  // Of this batch, for the pool; all are UnaryCalls.
+  std::vector<Job*> queued_;
   // The one whose inline method runs, until it is answered.
   const UnaryCall* inline_ = nullptr;
   struct Spares {
