@@ -1,19 +1,23 @@
 #include "rpc/wire/frames/output_buffer.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace tandem::rpc {
 namespace {
 
 constexpr std::size_t kFirst = 4 << 10;
-// What an empty buffer keeps.
+// What an empty buffer keeps; and where that much was needed last: memory that
+// is given back to the kernel comes back slowly.
 constexpr std::size_t kMostKept = 256 << 10;
+constexpr std::size_t kMostKeptForMore = 2 << 20;
 
 }  // namespace
 
 void OutputBuffer::Clear() {
-  begin_ = end_ = 0;
-  if (capacity_ <= kMostKept) return;
+  const std::size_t used = std::exchange(end_, 0);
+  begin_ = 0;
+  if (capacity_ <= (used > kMostKept ? kMostKeptForMore : kMostKept)) return;
   memory_.reset();
   capacity_ = 0;
 }
