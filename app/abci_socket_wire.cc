@@ -135,7 +135,7 @@ class AbciSocketWire::Connection final : public rpc::FramedConnection,
   bool HasEnough() override ABSL_LOCKS_EXCLUDED(mu_);
   void EndBatch() override ABSL_LOCKS_EXCLUDED(mu_);
   std::size_t RefuseFrame(std::string_view unread) override;
-  void Stalled() override { End(); }
+  void Stalled() override { EndNow(); }
   void Ended() override ABSL_LOCKS_EXCLUDED(mu_);
   void OnTime() override ABSL_LOCKS_EXCLUDED(mu_);
   Asked Take(const SocketFrame& frame);

@@ -50,11 +50,8 @@ BatchWriter::Room BatchWriter::Send() {
     }
   }
   is_sending_ = false;
-  if (is_broken_) {
-    Drop();
-    // Who closes waits for it.
-    mu_.NotifyAll();
-  }
+  if (is_broken_) Drop();
+  if (is_awaited_) mu_.NotifyAll();
   // While callbacks run, another thread may be told.
   const Room room = is_blocked_ ? Room::kResume : Room::kEnough;
   RunReady();
@@ -101,11 +98,23 @@ void BatchWriter::WhenRoom(Ready ready) {
   ready();
 }
 
+void BatchWriter::AwaitNobodySends() {
+  is_awaited_ = true;
+  mu_.Await([this]()
+                ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !is_sending_; });
+  is_awaited_ = false;
+}
+
+bool BatchWriter::AwaitSent() {
+  MutexLock lock(mu_);
+  AwaitNobodySends();
+  return is_broken_ || (sending_.is_empty() && out_.is_empty());
+}
+
 void BatchWriter::Close() {
   MutexLock lock(mu_);
   if (!is_broken_) Break();
-  mu_.Await([this]()
-                ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !is_sending_; });
+  AwaitNobodySends();
   Drop();
   RunReady();
 }

@@ -105,6 +105,10 @@ class BatchWriter {
   // once, on this thread, if that is so now. Without locks held.
   void WhenRoom(Ready ready) ABSL_LOCKS_EXCLUDED(mu_);
 
+  // Waits for a thread that sends to be done, which never blocks; true when all
+  // that was written is with the kernel then.
+  bool AwaitSent() ABSL_LOCKS_EXCLUDED(mu_);
+
   // Drops what is unsent and all that is written from now on; `fd` is not used
   // any more. Idempotent.
   void Close() ABSL_LOCKS_EXCLUDED(mu_);
@@ -117,6 +121,7 @@ class BatchWriter {
   Room Send() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Whoever sends notices, and drops what is unsent.
   void Break() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void AwaitNobodySends() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Drop() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Unlocks meanwhile.
   void RunReady() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -146,6 +151,8 @@ class BatchWriter {
   // The socket took no more, and somebody was told so.
   bool is_blocked_ ABSL_GUARDED_BY(mu_) = false;
   bool is_broken_ ABSL_GUARDED_BY(mu_) = false;
+  // A thread waits until is_sending_ is false.
+  bool is_awaited_ ABSL_GUARDED_BY(mu_) = false;
   std::vector<Ready> waiting_ ABSL_GUARDED_BY(mu_);
 };
 

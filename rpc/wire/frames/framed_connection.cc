@@ -35,12 +35,27 @@ absl::Status FramedConnection::Begin() {
 
 void FramedConnection::End() {
   if (is_ending_.exchange(true)) return;
+  thread_.Run([self = shared_from_this()] {
+    if (self->is_over_) return;
+    self->ends_when_sent_ = true;
+    self->SetReads(false);
+    self->CloseIfSent();
+  });
+}
+
+void FramedConnection::EndNow() {
+  is_ending_ = true;
   thread_.Run([self = shared_from_this()] { self->Close(); });
+}
+
+void FramedConnection::CloseIfSent() {
+  if (ends_when_sent_ && writer_.AwaitSent()) Close();
 }
 
 void FramedConnection::OnReady(std::uint32_t events) {
   if (is_over_) return;
   if ((events & EPOLLOUT) != 0) Resume();
+  if (is_over_) return;
   if ((events & EPOLLIN) != 0) {
     if (!Read()) Close();
   } else if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
@@ -90,7 +105,7 @@ void FramedConnection::TakeMore() {
 
 void FramedConnection::GoOn() {
   // The wire calls TakeMore() when it has less to do.
-  if (awaits_drain_ || HasEnough()) return;
+  if (ends_when_sent_ || awaits_drain_ || HasEnough()) return;
   if (writer_.is_full()) {
     awaits_drain_ = true;
     return writer_.WhenRoom([self = shared_from_this()] {
@@ -150,7 +165,8 @@ void FramedConnection::Resume() {
     MutexLock lock(mu_);
     if (!awaits_room_) ForgetWait();
   }
-  GoOn();
+  CloseIfSent();
+  if (!is_over_) GoOn();
 }
 
 void FramedConnection::ForgetWait() {

@@ -48,8 +48,11 @@ class FramedConnection : public PollSource,
   // Begins to read. Errors: those of PollThread::Add().
   absl::Status Begin();
 
-  // Has the connection end soon. Ended() tells when. Idempotent.
+  // Has the connection end soon: takes no more frames, and closes once what was
+  // written is sent. Ended() tells when. Idempotent.
   void End();
+  // The same, but drops what is not sent.
+  void EndNow();
 
   ServerConnection& connection() const { return *connection_; }
   const std::shared_ptr<ServerConnection>& shared_connection() const {
@@ -122,6 +125,7 @@ class FramedConnection : public PollSource,
   void ReleaseMemory();
   void AwaitRoom() ABSL_LOCKS_EXCLUDED(mu_);
   void Resume() ABSL_LOCKS_EXCLUDED(mu_);
+  void CloseIfSent();
   void ForgetWait() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Watch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // False where that is so already.
@@ -140,6 +144,7 @@ class FramedConnection : public PollSource,
   InputBuffer input_;
   // GoOn() comes once the client has read some of what it was sent.
   bool awaits_drain_ = false;
+  bool ends_when_sent_ = false;
   // A frame has come in part, and its memory is held.
   bool is_partial_ = false;
   std::size_t held_memory_ = 0;

@@ -54,7 +54,7 @@ void TtrpcWire::Stop(absl::Time deadline) {
     connection->CancelAll(absl::UnavailableError("the server is stopping"));
   }
   if (WaitEnded(deadline + kLastWords)) return;
-  for (const Connection& connection : Connections()) connection->End();
+  for (const Connection& connection : Connections()) connection->EndNow();
   WaitEnded(absl::InfiniteFuture());
 }
 

@@ -553,6 +553,21 @@ TEST_F(TtrpcWireTest, AStopLetsCallsEndAndRefusesNewOnes) {
   stop.join();
 }
 
+TEST_F(TtrpcWireTest, AStopSendsWhatWasAnswered) {
+  Start();
+  const auto peer = Connect();
+  peer->Send(Call(1, "Grow", Number(4'000'000)));
+  pollfd readable = {peer->fd(), POLLIN, 0};
+  ASSERT_EQ(::poll(&readable, 1, 30'000), 1);
+  std::thread stop([&] { EXPECT_TRUE(server_->Stop(absl::Seconds(30))); });
+  // The socket is gone: it stops.
+  const std::string path = dir_.File("server");
+  ASSERT_TRUE(Eventually([&] { return ::access(path.c_str(), F_OK) != 0; }));
+  EXPECT_EQ(ReplyOf(peer->MustRead()).data().size(), 4'000'000u);
+  EXPECT_FALSE(peer->Read().has_value());
+  stop.join();
+}
+
 TEST_F(TtrpcWireTest, AStopThatIsInAHurryTellsStreams) {
   Start();
   const auto peer = Connect();
