@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <type_traits>
 #include <utility>
 
@@ -14,6 +15,7 @@
 #include "absl/time/time.h"
 #include "google/protobuf/message_lite.h"
 #include "rpc/base/mutex.h"
+#include "rpc/client/spare_memory.h"
 #include "rpc/client/transport.h"
 #include "rpc/wire/method.h"
 
@@ -80,33 +82,42 @@ absl::StatusOr<R> CallAndWait(Transport& transport, const Method& method,
   return reply;
 }
 
-// A call that tells `Done` when it is over. Owns itself.
+// A call that tells `Done` when it is over. Owns itself, in spare memory.
 template <typename R, typename Done>
 class CallbackCall final : public ClientCall {
  public:
-  CallbackCall(const Method& of, Done callback)
-      : callback_(std::move(callback)) {
+  static CallbackCall* New(const std::shared_ptr<SpareMemory>& spare,
+                           const Method& of, Done callback) {
+    static_assert(alignof(CallbackCall) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+    return new (spare->Take(sizeof(CallbackCall)))
+        CallbackCall(spare, of, std::move(callback));
+  }
+
+ private:
+  CallbackCall(std::shared_ptr<SpareMemory> spare, const Method& of,
+               Done callback)
+      : spare_(std::move(spare)), callback_(std::move(callback)) {
     method = &of;
     reply = &reply_;
     done = [](ClientCall* call) { static_cast<CallbackCall*>(call)->Finish(); };
   }
+  ~CallbackCall() = default;
 
- private:
+  // The callback may destroy the transport.
   void Finish() {
-    // The callback may destroy what the call lives on, so it runs last.
-    Done callback = std::move(callback_);
-    absl::Status end = std::move(status);
-    R message = std::move(reply_);
-    delete this;
     if constexpr (std::is_invocable_v<Done, const absl::Status&, R&>) {
-      callback(end, message);
-    } else if (end.ok()) {
-      callback(absl::StatusOr<R>(std::move(message)));
+      callback_(status, reply_);
+    } else if (status.ok()) {
+      callback_(absl::StatusOr<R>(std::move(reply_)));
     } else {
-      callback(absl::StatusOr<R>(std::move(end)));
+      callback_(absl::StatusOr<R>(std::move(status)));
     }
+    const std::shared_ptr<SpareMemory> spare = std::move(spare_);
+    this->~CallbackCall();
+    spare->GiveBack(this, sizeof(CallbackCall));
   }
 
+  std::shared_ptr<SpareMemory> spare_;
   Done callback_;
   R reply_;
 };
@@ -120,8 +131,9 @@ void CallThen(Transport& transport, const Method& method,
   static_assert(std::is_invocable_v<Done, absl::StatusOr<R>> ||
                     std::is_invocable_v<Done, const absl::Status&, R&>,
                 "done takes absl::StatusOr<R>, or (const absl::Status&, R&)");
-  transport.Start(new CallbackCall<R, Done>(method, std::move(done)), request,
-                  options);
+  transport.Start(
+      CallbackCall<R, Done>::New(transport.spare(), method, std::move(done)),
+      request, options);
 }
 
 }  // namespace tandem::rpc

@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "google/protobuf/message_lite.h"
 #include "rpc/client/cancellation.h"
+#include "rpc/client/spare_memory.h"
 #include "rpc/wire/metadata.h"
 #include "rpc/wire/method.h"
 #include "rpc/wire/stream.h"
@@ -91,6 +92,12 @@ class Transport {
   virtual std::shared_ptr<ClientStream> Open(
       const Method& method, const google::protobuf::MessageLite* request,
       const CallOptions& options) = 0;
+
+  // For calls to live in.
+  const std::shared_ptr<SpareMemory>& spare() const { return spare_; }
+
+ private:
+  const std::shared_ptr<SpareMemory> spare_ = std::make_shared<SpareMemory>();
 };
 
 }  // namespace tandem::rpc
