@@ -31,7 +31,7 @@ AbciSocketLane::AbciSocketLane(rpc::UniqueFd connection,
     : fd_(std::move(connection)),
       thread_(thread),
       options_(std::move(options)),
-      server_(options_.peer),
+      server_(options_.peer, "the ABCI socket protocol"),
       writer_(fd_.get(), BatchWriter::Batch::kInOrder) {}
 
 absl::Status AbciSocketLane::Begin() {

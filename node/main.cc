@@ -172,7 +172,8 @@ absl::StatusOr<AppDialer> DialerOf(const Arguments& arguments,
             address,
             {.server_uid = uid,
              .allow_shared_directory = arguments.app_allow_shared_directory,
-             .max_message_bytes = kMaxAppMessage}));
+             .max_message_bytes = kMaxAppMessage,
+             .wire = rpc::ClientWire::kGrpc}));
     return [channel](absl::Duration timeout) {
       return channel->OpenSession(timeout);
     };

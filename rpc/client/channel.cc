@@ -196,7 +196,10 @@ SocketChannel::ConnectionOr SocketChannel::Connect(const Method& method) {
         "the server at ", address_.path(),
         " closed our last connection without an answer: it is stopping, or "
         "uid ",
-        ::geteuid(), " is not let in, or there are too many connections"));
+        ::geteuid(),
+        " is not let in, or there are too many connections, or it does not "
+        "speak ",
+        wire_ == ClientWire::kGrpc ? "gRPC" : "ttrpc"));
   }
   services_.try_emplace(std::string(method.service), method.fingerprint);
   return Connection::Open(address_, OptionsOfConnection(),

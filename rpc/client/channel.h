@@ -38,7 +38,7 @@ struct ChannelOptions {
   // ttrpc is many times faster. gRPC is for servers that are not Tandem's; one
   // that does not speak the wire ends calls with kUnavailable, and the message
   // says so.
-  ClientWire wire = ClientWire::kGrpc;
+  ClientWire wire = ClientWire::kTtrpc;
   // Over ttrpc: how long who waits for an answer asks the socket over and over
   // before it sleeps. An answer within that time comes without a wake-up, at
   // the price of a busy core meanwhile: 50 us pays where cores are idle.

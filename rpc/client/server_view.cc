@@ -28,12 +28,11 @@ absl::Status ServerView::Broken(const Method& method,
       std::string(why), "); whether the server acted on it is unknown"));
 }
 
-absl::Status ServerView::DoesNotSpeak(const Method& method,
-                                      std::string_view wire,
-                                      std::string_view why) const {
+absl::Status ServerView::SpeaksAnother(const Method& method,
+                                       std::string_view why) const {
   return absl::UnavailableError(
       absl::StrCat(method.path, ": ", peer_, " does not speak ",
-                   std::string(wire), " (", std::string(why), ")"));
+                   std::string(wire_), " (", std::string(why), ")"));
 }
 
 absl::Status ServerView::Stopping(const Method& method) const {
@@ -68,7 +67,10 @@ absl::Status ServerView::NotLetIn(const Method& method) const {
   return absl::UnavailableError(absl::StrCat(
       method.path, ": ", peer_,
       " closed the connection without an answer: it is stopping, or uid ",
-      ::geteuid(), " is not let in, or there are too many connections"));
+      ::geteuid(),
+      " is not let in, or there are too many connections, or it does not "
+      "speak ",
+      std::string(wire_)));
 }
 
 absl::Status CancelledByCaller(const Method& method) {

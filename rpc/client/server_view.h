@@ -22,8 +22,10 @@ namespace tandem::rpc {
 // Thread safety: thread-safe.
 class ServerView {
  public:
-  // `peer` is what errors call the server, such as "unix:/run/kv/kv.sock".
-  explicit ServerView(std::string peer) : peer_(std::move(peer)) {}
+  // `peer` is what errors call the server, such as "unix:/run/kv/kv.sock";
+  // `wire` is what we speak, such as "gRPC", and lives for ever.
+  ServerView(std::string peer, std::string_view wire)
+      : peer_(std::move(peer)), wire_(wire) {}
 
   const std::string& peer() const { return peer_; }
 
@@ -41,8 +43,7 @@ class ServerView {
   // kUnavailable: the connection ended, because of `why`, before the answer.
   absl::Status Broken(const Method& method, std::string_view why) const;
   // kUnavailable: it speaks something else, as `why` shows.
-  absl::Status DoesNotSpeak(const Method& method, std::string_view wire,
-                            std::string_view why) const;
+  absl::Status SpeaksAnother(const Method& method, std::string_view why) const;
   // kUnavailable: the server gave the call up.
   absl::Status Stopping(const Method& method) const;
   // kDeadlineExceeded.
@@ -55,6 +56,7 @@ class ServerView {
   absl::Status NotLetIn(const Method& method) const;
 
   const std::string peer_;
+  const std::string_view wire_;
   std::atomic<bool> is_answered_{false};
 
   mutable Mutex mu_;

@@ -101,7 +101,7 @@ class GrpcTransport::Connection {
   Connection(UniqueFd watch, std::shared_ptr<grpc::Channel> channel,
              GrpcTransportOptions options)
       : max_message_bytes_(options.max_message_bytes),
-        server_(std::move(options.peer)),
+        server_(std::move(options.peer), "gRPC"),
         watch_(std::move(watch)),
         channel_(std::move(channel)) {}
 
@@ -140,7 +140,7 @@ class GrpcTransport::Connection {
     const std::string& message = status.error_message();
     if (IsProtocolError(status)) {
       is_refused_ = true;
-      return server_.DoesNotSpeak(method, "gRPC", message);
+      return server_.SpeaksAnother(method, message);
     }
     switch (status.error_code()) {
       case grpc::StatusCode::UNAVAILABLE:

@@ -57,7 +57,7 @@ ClientConnection::ClientConnection(UniqueFd socket, UniqueFd wake,
     : options_(std::move(options)),
       socket_(std::move(socket)),
       wake_(std::move(wake)),
-      server_(options_.peer),
+      server_(options_.peer, "ttrpc"),
       writer_(socket_.get(), BatchWriter::Batch::kInOrder),
       max_sent_bytes_(std::min(options_.max_message_bytes, kMaxPlainMessage)) {}
 
@@ -272,6 +272,11 @@ absl::Status ClientConnection::Explain(const Method& method,
     case absl::StatusCode::kUnimplemented:
       // A handler always says something.
       return status.message().empty() ? server_.MissingMethod(method) : status;
+    case absl::StatusCode::kCancelled:
+      // The same; and we have not.
+      if (!status.message().empty()) return status;
+      is_refused_ = true;
+      return server_.Stopping(method);
     default:
       return status;
   }
@@ -775,9 +780,8 @@ void ClientConnection::EndAll() {
   }
   for (auto& [id, pending] : calls) {
     const Method& method = *pending.method;
-    absl::Status status = speaks_ttrpc
-                              ? server_.Broken(method, why)
-                              : server_.DoesNotSpeak(method, "ttrpc", why);
+    absl::Status status = speaks_ttrpc ? server_.Broken(method, why)
+                                       : server_.SpeaksAnother(method, why);
     End(std::move(pending), std::move(status), /*can_be_read=*/true);
   }
   {

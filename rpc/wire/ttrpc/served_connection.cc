@@ -277,7 +277,14 @@ void ServedConnection::SubmitQueued() {
 
 void ServedConnection::Answer(const UnaryCall& call, const absl::Status& status,
                               MessageLite* reply) {
-  absl::Status end = call.was_late() ? TooLate(call.target()) : status;
+  absl::Status end = status;
+  if (call.was_late()) {
+    end = TooLate(call.target());
+  } else if (call.is_cancelled()) {
+    // Whatever the handler says now. A client that has not cancelled it finds
+    // the words.
+    end = absl::CancelledError();
+  }
   std::size_t bytes = 0;
   if (reply != nullptr && end.ok()) {
     if (call.target().is_hello) {

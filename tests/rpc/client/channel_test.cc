@@ -211,6 +211,9 @@ TEST_F(ChannelTest, AServerThatDoesNotKnowHelloServesAllTheSame) {
                            grpc::InsecureServerCredentials());
   builder.RegisterService(&service);
   const std::unique_ptr<grpc::Server> plain = builder.BuildAndStart();
+  EXPECT_THAT(Echo(), StatusIs(absl::StatusCode::kUnavailable,
+                               HasSubstr("does not speak ttrpc")));
+  channel_ = Connect({.wire = ClientWire::kGrpc});
   EXPECT_THAT(Echo(), IsOk());
   EXPECT_THAT(Echo(kWait), IsOk());
   EXPECT_THAT(channel_->WaitForConnected(absl::Seconds(30)), IsOk());

@@ -108,7 +108,8 @@ class GrpcServicesTest : public ::testing::Test {
     auto stubs = NewStubChannel(server_->address());
     ASSERT_THAT(stubs, IsOk());
     stub_ = kv::v1::Store::NewStub(*stubs);
-    channel_ = *Channel::Connect(server_->address());
+    channel_ =
+        *Channel::Connect(server_->address(), {.wire = ClientWire::kGrpc});
   }
 
   grpc::Status Get(const std::string& key, std::string* value = nullptr) {

@@ -108,7 +108,7 @@ TEST_F(ServerTest, HandlersSeeWhoCalls) {
   EXPECT_EQ(probe_.last_caller().gid, ::getegid());
   EXPECT_EQ(probe_.last_caller().pid, ::getpid());
   EXPECT_EQ(probe_.last_caller().connection_id, 1u);
-  EXPECT_EQ(probe_.last_caller().wire, "grpc");
+  EXPECT_EQ(probe_.last_caller().wire, "ttrpc");
 }
 
 TEST_F(ServerTest, HelloTellsAllThatItPromises) {
@@ -136,7 +136,7 @@ TEST_F(ServerTest, HelloTellsAllThatItPromises) {
   EXPECT_EQ(hello->caller().gid(), ::getegid());
   EXPECT_EQ(hello->caller().pid(), ::getpid());
   EXPECT_EQ(hello->caller().connection_id(), 1u);
-  EXPECT_EQ(hello->caller().wire(), "grpc");
+  EXPECT_EQ(hello->caller().wire(), "ttrpc");
 }
 
 TEST_F(ServerTest, EachStartIsAnInstanceOfItsOwn) {

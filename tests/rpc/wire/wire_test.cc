@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <deque>
 #include <memory>
 #include <random>
 #include <string>
@@ -25,6 +26,7 @@ namespace {
 
 using ::tandem::rpc::CallOptions;
 using ::tandem::rpc::Cancellation;
+using ::tandem::rpc::ClientWire;
 using ::tandem::rpc::testing::IsOk;
 using ::tandem::rpc::testing::StatusIs;
 using ::testing::AllOf;
@@ -58,14 +60,14 @@ const tandem::rpc::Method* FindMethod(std::string_view name) {
   return nullptr;
 }
 
-enum class Wire { kInProcess, kServer, kTtrpc };
+enum class Wire { kInProcess, kGrpc, kTtrpc };
 
 std::string NameOf(Wire wire) {
   switch (wire) {
     case Wire::kInProcess:
       return "InProcess";
-    case Wire::kServer:
-      return "Server";
+    case Wire::kGrpc:
+      return "Grpc";
     case Wire::kTtrpc:
       return "Ttrpc";
   }
@@ -77,12 +79,13 @@ class WireTest : public ::testing::TestWithParam<Wire> {
   // For tests that need another pool than most.
   void Restart(const WorldOptions& options) {
     world_ = nullptr;
-    if (GetParam() == Wire::kServer) {
-      world_ = std::make_unique<ServerWorld>(service_, options);
-    } else if (GetParam() == Wire::kInProcess) {
+    if (GetParam() == Wire::kInProcess) {
       world_ = std::make_unique<InProcessWorld>(service_, options);
     } else {
-      world_ = std::make_unique<TtrpcWorld>(service_, options);
+      world_ = std::make_unique<ServerWorld>(
+          service_,
+          GetParam() == Wire::kGrpc ? ClientWire::kGrpc : ClientWire::kTtrpc,
+          options);
     }
     probe_ = std::make_unique<ProbeClient>(world_->transport());
   }
@@ -531,6 +534,25 @@ TEST_P(WireTest, AThousandCallsEndWhicheverWayTheyAreEnded) {
   EXPECT_THAT(probe().Echo(Number(5)), HoldsNumber(5));
 }
 
+TEST_P(WireTest, SlowStreamHoldsBackNoNeighbour) {
+  auto slow = probe().Flood(Bytes(1000));
+  ASSERT_TRUE(service_.flooded.Wait());
+  auto unread = probe().SumLate();
+  while (unread.TryWrite(Bytes(1000)).ok()) {
+  }
+  EXPECT_THAT(probe().Echo(Number(1)), HoldsNumber(1));
+  auto stream = probe().Count(Number(5000));
+  Item item;
+  std::int64_t messages = 0;
+  while (stream.Read(&item)) ++messages;
+  EXPECT_EQ(messages, 5000);
+  EXPECT_THAT(stream.status(), IsOk());
+  auto sum = probe().Sum();
+  for (int i = 1; i <= 1000; ++i) ASSERT_THAT(sum.Write(Number(i)), IsOk());
+  EXPECT_THAT(sum.Finish(), HoldsNumber(500500));
+  service_.read_late.Set();
+}
+
 TEST_P(WireTest, DestroyedTransportEndsCallsAndStreams) {
   Event stream_ended;
   Item item;
@@ -560,7 +582,7 @@ TEST_P(WireTest, DestroyedTransportEndsCallsAndStreams) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, WireTest,
-                         ::testing::Values(Wire::kInProcess, Wire::kServer,
+                         ::testing::Values(Wire::kInProcess, Wire::kGrpc,
                                            Wire::kTtrpc),
                          [](const auto& wire) { return NameOf(wire.param); });
 

@@ -6,16 +6,11 @@
 
 #include <chrono>
 
-#include "absl/time/clock.h"
 #include "gtest/gtest.h"
-#include "rpc/socket/dial.h"
-#include "rpc/socket/unix_address.h"
-#include "tandem/rpc/v1/session.tandem.h"
 
 namespace tests::wire {
 
 using tandem::rpc::GrpcTransport;
-using tandem::rpc::TtrpcTransport;
 using tandem::rpc::UniqueFd;
 
 InProcessWorld::InProcessWorld(ProbeService& service, WorldOptions options)
@@ -25,48 +20,24 @@ InProcessWorld::InProcessWorld(ProbeService& service, WorldOptions options)
                   .max_message_bytes = kMaxMessageBytes,
                   .access = options.access}) {}
 
-ServerWorld::ServerWorld(ProbeService& service, WorldOptions options) {
-  auto server =
-      tandem::rpc::Server::Start({.address = dir_.Address("server"),
-                                  .access = options.access,
-                                  .services = {Serve(service)},
-                                  .workers = options.workers,
-                                  .max_queued_calls = options.max_queued_calls,
-                                  .max_message_bytes = kMaxMessageBytes,
-                                  .max_reply_bytes = kMaxMessageBytes});
+ServerWorld::ServerWorld(ProbeService& service, tandem::rpc::ClientWire wire,
+                         WorldOptions options) {
+  auto server = tandem::rpc::Server::Start(
+      {.address = dir_.Address("server"),
+       .access = options.access,
+       .grpc = wire == tandem::rpc::ClientWire::kGrpc,
+       .services = {Serve(service)},
+       .workers = options.workers,
+       .max_queued_calls = options.max_queued_calls,
+       .max_message_bytes = kMaxMessageBytes,
+       .max_reply_bytes = kMaxMessageBytes});
   EXPECT_TRUE(server.ok()) << server.status();
   server_ = *std::move(server);
   auto channel = tandem::rpc::Channel::Connect(
-      server_->address(), {.max_message_bytes = kMaxMessageBytes});
+      server_->address(),
+      {.max_message_bytes = kMaxMessageBytes, .wire = wire});
   EXPECT_TRUE(channel.ok()) << channel.status();
   channel_ = *std::move(channel);
-}
-
-TtrpcWorld::TtrpcWorld(ProbeService& service, WorldOptions options) {
-  auto server =
-      tandem::rpc::Server::Start({.address = dir_.Address("server"),
-                                  .access = options.access,
-                                  .grpc = false,
-                                  .services = {Serve(service)},
-                                  .workers = options.workers,
-                                  .max_queued_calls = options.max_queued_calls,
-                                  .max_message_bytes = kMaxMessageBytes,
-                                  .max_reply_bytes = kMaxMessageBytes});
-  EXPECT_TRUE(server.ok()) << server.status();
-  server_ = *std::move(server);
-  auto socket =
-      tandem::rpc::Dial(*tandem::rpc::UnixAddress::Parse(server_->address()),
-                        ::geteuid(), absl::Now() + absl::Seconds(30));
-  EXPECT_TRUE(socket.ok()) << socket.status();
-  auto transport = TtrpcTransport::Create(
-      *std::move(socket),
-      {.peer = server_->address(), .max_message_bytes = kMaxMessageBytes});
-  EXPECT_TRUE(transport.ok()) << transport.status();
-  transport_ = *std::move(transport);
-  tandem::rpc::v1::HelloRequest hello;
-  transport_->Offer(hello);
-  transport_->set_hello(
-      tandem::rpc::v1::SessionClient(*transport_).Hello(hello));
 }
 
 GrpcWorld::GrpcWorld(ProbeService& service, WorldOptions options)

@@ -12,6 +12,7 @@
 
 #include "rpc/base/unique_fd.h"
 #include "rpc/client/channel.h"
+#include "rpc/client/connection_transport.h"
 #include "rpc/client/in_process.h"
 #include "rpc/client/transport.h"
 #include "rpc/server/server.h"
@@ -19,7 +20,6 @@
 #include "rpc/testing/temp_dir.h"
 #include "rpc/wire/grpc/grpc_service.h"
 #include "rpc/wire/grpc/grpc_transport.h"
-#include "rpc/wire/ttrpc/ttrpc_transport.h"
 #include "tests/rpc/wire/probe_service.h"
 
 namespace tests::wire {
@@ -47,28 +47,18 @@ class InProcessWorld final : public World {
   tandem::rpc::InProcessTransport transport_;
 };
 
-// As users have it: a Server and a Channel.
+// As users have it: a Server and a Channel. Over ttrpc the server offers
+// nothing else, so that nothing of gRPC runs.
 class ServerWorld final : public World {
  public:
-  ServerWorld(ProbeService& service, WorldOptions options = {});
+  ServerWorld(ProbeService& service, tandem::rpc::ClientWire wire,
+              WorldOptions options);
   tandem::rpc::Transport& transport() override { return *channel_; }
 
  private:
   const tandem::rpc::testing::TempDir dir_;
   std::unique_ptr<tandem::rpc::Server> server_;
   std::unique_ptr<tandem::rpc::Channel> channel_;
-};
-
-// ttrpc alone: a Server that offers nothing else, and one connection to it.
-class TtrpcWorld final : public World {
- public:
-  TtrpcWorld(ProbeService& service, WorldOptions options = {});
-  tandem::rpc::Transport& transport() override { return *transport_; }
-
- private:
-  const tandem::rpc::testing::TempDir dir_;
-  std::unique_ptr<tandem::rpc::Server> server_;
-  std::unique_ptr<tandem::rpc::TtrpcTransport> transport_;
 };
 
 // gRPC alone, over pairs of connected sockets.
