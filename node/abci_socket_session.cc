@@ -13,6 +13,7 @@
 #include "rpc/base/status_macros.h"
 #include "rpc/client/failed_stream.h"
 #include "rpc/socket/dial.h"
+#include "rpc/socket/peer_credentials.h"
 #include "rpc/wire/frames/poller.h"
 #include "tendermint/abci/types.pb.h"
 
@@ -76,6 +77,7 @@ class AbciSocketSession final : public rpc::Session {
   const absl::StatusOr<rpc::v1::HelloReply>& hello() const override {
     return hello_;
   }
+  pid_t server_pid() const override { return server_pid_; }
   bool is_over() const override { return is_over_.load(); }
   bool WaitOver(absl::Duration timeout) const override
       ABSL_LOCKS_EXCLUDED(mu_) {
@@ -101,6 +103,7 @@ class AbciSocketSession final : public rpc::Session {
 
   const absl::StatusOr<rpc::v1::HelloReply> hello_ =
       absl::UnimplementedError("the ABCI socket protocol has no Hello");
+  pid_t server_pid_ = 0;
   std::unique_ptr<rpc::PollThread> thread_;
   std::array<std::shared_ptr<AbciSocketLane>, kLanes> lanes_;
 
@@ -117,6 +120,9 @@ absl::Status AbciSocketSession::Open(const rpc::UnixAddress& address,
     TANDEM_ASSIGN_OR_RETURN(rpc::UniqueFd connection,
                             rpc::Dial(address, options.server_uid, deadline,
                                       options.allow_shared_directory));
+    const absl::StatusOr<rpc::PeerCredentials> server =
+        rpc::PeerCredentialsOf(connection.get());
+    if (server.ok()) server_pid_ = server->pid;
     lane = std::make_shared<AbciSocketLane>(
         std::move(connection), *thread_,
         AbciSocketLane::Options{.peer = address.ToString(),

@@ -3,6 +3,8 @@
 #ifndef TANDEM_NODE_APP_CONNECTION_H_
 #define TANDEM_NODE_APP_CONNECTION_H_
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -90,6 +92,9 @@ class AppConnection {
   void Query(const tendermint::abci::RequestQuery& request,
              absl::Duration timeout,
              Done<tendermint::abci::ResponseQuery> done);
+
+  // As rpc::Session's.
+  pid_t server_pid() const { return session_->server_pid(); }
 
   // What the application has not answered yet.
   const CallsInFlight& calls_in_flight() const { return calls_; }

@@ -270,6 +270,7 @@ void Node::NoteHello(const AppConnection& app) {
   MutexLock lock(mu_);
   app_status_.clear_instance_id();
   app_status_.clear_framework_version();
+  app_status_.set_pid(app.server_pid());
   if (!app.hello().ok()) return;
   app_status_.set_instance_id(app.hello()->instance_id());
   app_status_.set_framework_version(app.hello()->framework_version());

@@ -93,6 +93,7 @@ Json AppJson(const v1::AppStatus& app, absl::Time now) {
           {"app_version", app.app_version()},
           {"data_when_connected", app.data()},
           {"instance", app.instance_id()},
+          {"pid", app.pid()},
           {"waits_for", waits_for}};
 }
 

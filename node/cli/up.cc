@@ -199,7 +199,6 @@ absl::Status UpCommand::Mend(Program& program, Output& output) {
 }
 
 absl::Status UpCommand::NoteEnd(Program& program, Output& output) {
-  if (&program == &app_) ended_app_instance_ = app_instance_;
   const absl::StatusOr<absl::Duration> pause = PauseAfterEnd(program);
   const ChildProcess& process = *program.process;
   nlohmann::ordered_json event{
@@ -270,8 +269,8 @@ absl::Status UpCommand::Ask(Output& output) {
   std::string reason(status.status().message());
   if (status.ok()) {
     const v1::AppStatus& app = status->app();
-    app_instance_ = app.instance_id();
-    const bool is_ours = app_instance_ != ended_app_instance_;
+    // The node may not have noticed yet that the one before has ended.
+    const bool is_ours = app.pid() == app_.process->pid();
     if (app.state() == v1::AppStatus::RUNNING && is_ours) {
       channel_ = nullptr;
       return SayReady(output);

@@ -96,10 +96,6 @@ class UpCommand final : public Command {
   std::unique_ptr<rpc::Channel> channel_;
   absl::Time asked_since_;
   std::string said_reason_;
-  // The application that the node was last seen with, and the last that ended:
-  // the node may not have noticed yet.
-  std::string app_instance_;
-  std::string ended_app_instance_;
 };
 
 }  // namespace tandem::node

@@ -3,6 +3,8 @@
 #ifndef TANDEM_RPC_CLIENT_SESSION_H_
 #define TANDEM_RPC_CLIENT_SESSION_H_
 
+#include <sys/types.h>
+
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "rpc/client/transport.h"
@@ -21,6 +23,11 @@ class Session : public Transport {
   // What the server said to Hello. An error: kUnimplemented when the server is
   // not Tandem's; else why Hello failed.
   virtual const absl::StatusOr<v1::HelloReply>& hello() const = 0;
+
+  // The process that listened at the other end when the connection was made, as
+  // the kernel says; for information, since pids are recycled. 0 where that is
+  // not known.
+  virtual pid_t server_pid() const { return 0; }
 
   // True once the connection has ended; never becomes false again.
   virtual bool is_over() const = 0;

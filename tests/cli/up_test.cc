@@ -311,7 +311,8 @@ TEST(UpTest, ReadyAgainIsAPairWithTheNewApplication) {
   EXPECT_EQ(second["node"]["pid"], first["node"]["pid"]);
   const auto after = app();
   EXPECT_EQ(after["state"], "RUNNING");
-  EXPECT_NE(after["instance"], before["instance"]);
+  EXPECT_EQ(before["pid"], first["app"]["pid"]);
+  EXPECT_EQ(after["pid"], second["app"]["pid"]);
 }
 
 TEST(UpTest, TakesChildrenThatItStartedAgainWithItWhenKilled) {
