@@ -67,7 +67,10 @@ Finding SayHello(const std::string& address, uid_t uid,
                  const std::string& allow_shared_directory) {
   const auto channel = rpc::Channel::Connect(
       address,
-      {.server_uid = uid, .allow_shared_directory = allow_shared_directory});
+      // Which servers that are no Tandem's, or are old, speak as well.
+      {.server_uid = uid,
+       .allow_shared_directory = allow_shared_directory,
+       .wire = rpc::ClientWire::kGrpc});
   if (!channel.ok()) {
     return {Finding::Kind::kProblem, std::string(channel.status().message()),
             ""};

@@ -50,7 +50,8 @@ NodeOption::NodeOption(CLI::App& app, const std::string& address_option) {
   AddSharedDirectoryOption(app, allow_shared_directory_);
 }
 
-absl::StatusOr<std::unique_ptr<rpc::Channel>> NodeOption::Connect() {
+absl::StatusOr<std::unique_ptr<rpc::Channel>> NodeOption::Connect(
+    rpc::ClientWire wire) {
   if (address_.empty()) {
     TANDEM_ASSIGN_OR_RETURN(PairAddresses addresses,
                             PairDirectory::ReadAddresses(data_));
@@ -59,7 +60,8 @@ absl::StatusOr<std::unique_ptr<rpc::Channel>> NodeOption::Connect() {
   return rpc::Channel::Connect(
       address_, {.server_uid = server_uid_,
                  .allow_shared_directory = allow_shared_directory_,
-                 .max_message_bytes = kMaxMessage});
+                 .max_message_bytes = kMaxMessage,
+                 .wire = wire});
 }
 
 absl::Status NodeOption::Explain(const absl::Status& status) const {

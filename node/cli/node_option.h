@@ -37,7 +37,8 @@ class NodeOption {
 
   // Finds the node's address and makes a channel to it, which has not connected
   // yet. Errors: kNotFound, kInvalidArgument.
-  absl::StatusOr<std::unique_ptr<rpc::Channel>> Connect();
+  absl::StatusOr<std::unique_ptr<rpc::Channel>> Connect(
+      rpc::ClientWire wire = rpc::ClientWire::kTtrpc);
 
   // Where Connect() went.
   const std::string& address() const { return address_; }

@@ -206,7 +206,9 @@ StatusCommand::StatusCommand(CLI::App& program)
 }
 
 absl::StatusOr<int> StatusCommand::Run(Output& output) {
-  TANDEM_ASSIGN_OR_RETURN(auto channel, server_.Connect());
+  // Servers that are too old for ttrpc are to be shown as well.
+  TANDEM_ASSIGN_OR_RETURN(auto channel,
+                          server_.Connect(rpc::ClientWire::kGrpc));
   const auto session = channel->OpenSession(kTimeout);
   if (!session.ok()) return server_.Explain(session.status());
   Json json{{"address", server_.address()}};

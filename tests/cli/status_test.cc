@@ -97,7 +97,7 @@ TEST(StatusTest, ShowsWhoIsConnected) {
   const auto ours = ConnectionsOf(status, ::getpid());
   ASSERT_THAT(ours, SizeIs(1)) << status;
   EXPECT_EQ(ours[0]["caller"]["uid"], ::geteuid());
-  EXPECT_EQ(ours[0]["caller"]["wire"], "grpc");
+  EXPECT_EQ(ours[0]["caller"]["wire"], "ttrpc");
   EXPECT_EQ(ours[0]["caller"]["connection"],
             (*session)->hello()->caller().connection_id());
   EXPECT_EQ(ours[0]["calls"], 1);  // Hello.
@@ -113,7 +113,7 @@ TEST(StatusTest, ShowsWhoIsConnected) {
       text.out,
       AllOf(HasSubstr("CONNECTION"),
             ContainsRegex(absl::StrCat("\n[0-9]+ +", ::geteuid(), " +[0-9]+ +",
-                                       ::getpid(), " +grpc "))));
+                                       ::getpid(), " +ttrpc "))));
 
   (*session)->Close();
   const absl::Time deadline = absl::Now() + kLong;
