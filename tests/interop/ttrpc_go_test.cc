@@ -298,8 +298,10 @@ TEST(TtrpcGoClientTest, AllItsCallsAreAnsweredAsTheyShould) {
   if (!program.ok()) GTEST_SKIP() << program.status().message();
   const rpc::testing::TempDir dir;
   EchoService service;
-  auto server = rpc::Server::Start(
-      {.address = dir.Address("server"), .services = {Serve(service)}});
+  // A connection may have half of the queue: room for 1,000 calls at once.
+  auto server = rpc::Server::Start({.address = dir.Address("server"),
+                                    .services = {Serve(service)},
+                                    .max_queued_calls = 2048});
   ASSERT_THAT(server, IsOk());
   auto client =
       Process::Start({.command = {*program, "call", dir.File("server")},
