@@ -3,7 +3,9 @@
 #ifndef TANDEM_RPC_SERVER_CALL_GUARD_H_
 #define TANDEM_RPC_SERVER_CALL_GUARD_H_
 
+#include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <memory>
 #include <string_view>
 
@@ -36,7 +38,8 @@ class CallGuard {
             RefusalLog& refusals)
       : policy_(policy),
         max_calls_per_connection_(max_calls_per_connection),
-        max_charged_at_once_(max_calls_per_connection + kChargedBeside),
+        max_charged_at_once_(std::min(max_calls_per_connection, kMostCalls) +
+                             kChargedBeside),
         refusals_(refusals) {}
   CallGuard(const CallGuard&) = delete;
   CallGuard& operator=(const CallGuard&) = delete;
@@ -81,6 +84,8 @@ class CallGuard {
 
  private:
   static constexpr int kChargedBeside = 1000;
+  static constexpr int kMostCalls =
+      std::numeric_limits<int>::max() - kChargedBeside;
 
   void Charge(ServerConnection& connection, std::string_view last) const;
 
