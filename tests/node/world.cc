@@ -97,8 +97,8 @@ void World::Open() {
 void World::Connect() {
   if (connection != nullptr) connection->Close();
   mempool->Detach(absl::UnavailableError("reconnecting"));
-  connection =
-      std::make_unique<AppConnection>(std::make_unique<FakeSession>(app));
+  connection = std::make_unique<AppConnection>(
+      std::make_unique<FakeSession>(app, /*workers=*/1));
 }
 
 absl::Status World::Recover() {

@@ -55,7 +55,8 @@ struct World {
 
   // Ends what is there, and opens the store anew: the node's restart.
   void Open();
-  // A new connection to the application.
+  // A new connection to the application, which answers one call after the
+  // other: the order of transactions is certain.
   void Connect();
   // Info and recovery, as the engine does.
   absl::Status Recover();
