@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <functional>
-#include <limits>
-#include <set>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -17,22 +15,22 @@ namespace {
 using google::protobuf::RepeatedPtrField;
 using rpc::HexOrNone;
 using tendermint::abci::Request;
+using tendermint::abci::RequestExtendVote;
 using tendermint::abci::RequestFinalizeBlock;
 using tendermint::abci::RequestInitChain;
 using tendermint::abci::RequestPrepareProposal;
+using tendermint::abci::RequestVerifyVoteExtension;
 using tendermint::abci::Response;
+using tendermint::abci::ResponseExtendVote;
 using tendermint::abci::ResponseFinalizeBlock;
 using tendermint::abci::ResponseInfo;
 using tendermint::abci::ResponseInitChain;
 using tendermint::abci::ResponsePrepareProposal;
 using tendermint::abci::ResponseProcessProposal;
 using tendermint::abci::ResponseVerifyVoteExtension;
-using tendermint::abci::ValidatorUpdate;
-using tendermint::crypto::PublicKey;
 
-// The most that CometBFT lets all validators have together.
-constexpr std::int64_t kMostPower =
-    std::numeric_limits<std::int64_t>::max() / 8;
+// CometBFT's constant.
+constexpr std::size_t kMostExtensionBytes = 1 << 20;
 
 bool IsConsensus(const Request& request) {
   switch (request.value_case()) {
@@ -125,35 +123,17 @@ std::size_t HashOf(const ResponseFinalizeBlock& answer) {
   return Hash(part.SerializeAsString());
 }
 
-// As consensus parameters name it; "" for an unknown kind.
-std::string TypeOf(const PublicKey& key) {
-  switch (key.sum_case()) {
-    case PublicKey::kEd25519:
-      return "ed25519";
-    case PublicKey::kSecp256K1:
-      return "secp256k1";
-    default:
-      return "";
-  }
-}
-
-bool HasRightLength(const PublicKey& key) {
-  switch (key.sum_case()) {
-    case PublicKey::kEd25519:
-      return key.ed25519().size() == 32;
-    case PublicKey::kSecp256K1:
-      return key.secp256k1().size() == 33;
-    case PublicKey::SUM_NOT_SET:
-      return false;
-    default:
-      return true;
-  }
-}
-
 }  // namespace
 
 void ContractChecker::Report(std::string_view rule, std::string what) {
   violations_.push_back({record_, std::string(rule), std::move(what)});
+}
+
+void ContractChecker::ReportAll(std::string_view rule, std::string_view call,
+                                const Faults& faults) {
+  for (const std::string& fault : faults) {
+    Report(rule, absl::StrCat(std::string(call), " ", fault));
+  }
 }
 
 std::vector<Violation> ContractChecker::TakeViolations() {
@@ -254,21 +234,27 @@ void ContractChecker::OnConsensusBegan(Call& call) {
     case Request::kPrepareProposal:
       CheckHeight(name, request.prepare_proposal().height());
       CheckVotes(name, request.prepare_proposal().height(),
-                 request.prepare_proposal().local_last_commit().votes_size());
-      return;
+                 request.prepare_proposal().local_last_commit());
+      return CheckExtensions(request.prepare_proposal());
     case Request::kProcessProposal:
       CheckHeight(name, request.process_proposal().height());
-      CheckVotes(
-          name, request.process_proposal().height(),
-          request.process_proposal().proposed_last_commit().votes_size());
+      CheckVotes(name, request.process_proposal().height(),
+                 request.process_proposal().proposed_last_commit());
       call.is_own_proposal = CheckProposal(name, request.process_proposal());
       return;
     case Request::kExtendVote:
-      return CheckHeight(name, request.extend_vote().height());
+      CheckHeight(name, request.extend_vote().height());
+      CheckVotes(name, request.extend_vote().height(),
+                 request.extend_vote().proposed_last_commit());
+      CheckProposal(name, request.extend_vote());
+      return CheckHasExtensions(name, request.extend_vote().height());
+    case Request::kVerifyVoteExtension:
+      CheckHeight(name, request.verify_vote_extension().height());
+      return CheckHasExtensions(name, request.verify_vote_extension().height());
     case Request::kFinalizeBlock:
       CheckHeight(name, request.finalize_block().height());
       CheckVotes(name, request.finalize_block().height(),
-                 request.finalize_block().decided_last_commit().votes_size());
+                 request.finalize_block().decided_last_commit());
       CheckProposal(name, request.finalize_block());
       CheckSameBlock(request.finalize_block());
       return;
@@ -327,16 +313,77 @@ void ContractChecker::CheckHeight(std::string_view name, std::int64_t height) {
   }
 }
 
+template <typename Commit>
 void ContractChecker::CheckVotes(std::string_view name, std::int64_t height,
-                                 int votes) {
+                                 const Commit& commit) {
   if (!initial_ || height < *initial_) return;
+  const std::string what =
+      absl::StrCat(std::string(name), " of height ", height);
   const bool is_first = height == *initial_;
-  if (is_first == (votes == 0)) return;
-  Report("N7",
-         absl::StrCat(std::string(name), " of height ", height, " has ", votes,
-                      " votes of the block before; the chain's "
-                      "first block is ",
-                      *initial_));
+  if (is_first != (commit.votes_size() == 0)) {
+    return Report("N7", absl::StrCat(what, " has ", commit.votes_size(),
+                                     " votes of the block before; the chain's "
+                                     "first block is ",
+                                     *initial_));
+  }
+  // What a block changes is in force at the second after it, and their votes
+  // are in the third.
+  const ValidatorSet* const validators =
+      validators_.After(std::max(height - 3, *initial_ - 1));
+  if (is_first || validators == nullptr) return;
+  auto powers = PowersByAddress(*validators);
+  for (const auto& vote : commit.votes()) {
+    const auto is_its = [&vote](const auto& one) {
+      return one.second == vote.validator().power() &&
+             (one.first.empty() || one.first == vote.validator().address());
+    };
+    const auto it = std::find_if(powers.begin(), powers.end(), is_its);
+    if (it == powers.end()) {
+      return Report("N7",
+                    absl::StrCat(what, " has a vote of the validator ",
+                                 HexOrNone(vote.validator().address()),
+                                 " with the power ", vote.validator().power(),
+                                 ", which was none of the block before"));
+    }
+    powers.erase(it);
+  }
+  if (!powers.empty()) {
+    Report("N7", absl::StrCat(what, " says nothing of ", powers.size(),
+                              " validators of the block before"));
+  }
+}
+
+void ContractChecker::CheckHasExtensions(std::string_view name,
+                                         std::int64_t height) {
+  const ConsensusParams* const params = params_.After(height - 1);
+  if (params == nullptr || HasVoteExtensions(*params, height)) return;
+  Report("N11", absl::StrCat(
+                    std::string(name), " of height ", height,
+                    ", but the chain's abci.vote_extensions_enable_height is ",
+                    params->abci().vote_extensions_enable_height()));
+}
+
+void ContractChecker::CheckExtensions(const RequestPrepareProposal& request) {
+  const ConsensusParams* const params = params_.After(request.height() - 1);
+  if (params == nullptr) return;
+  const bool are_extended = HasVoteExtensions(*params, request.height() - 1);
+  for (const auto& vote : request.local_last_commit().votes()) {
+    const bool has_signature = !vote.extension_signature().empty();
+    const bool needs_signature =
+        are_extended &&
+        vote.block_id_flag() == tendermint::types::BLOCK_ID_FLAG_COMMIT;
+    if (has_signature == needs_signature &&
+        (vote.vote_extension().empty() || needs_signature)) {
+      continue;
+    }
+    Report("N11",
+           absl::StrCat("PrepareProposal of height ", request.height(),
+                        " has a vote of the block before ",
+                        needs_signature ? "without a signed extension"
+                                        : "with an extension",
+                        ", which ",
+                        needs_signature ? "has to be there" : "cannot be"));
+  }
 }
 
 template <typename T>
@@ -417,6 +464,8 @@ void ContractChecker::OnAnswer(const Call& call, const Response& response) {
           ResponseProcessProposal::UNKNOWN) {
         Report("A3", "ProcessProposal answers with the status UNKNOWN");
       }
+      OnVerdict("ProcessProposal", request.process_proposal(),
+                response.process_proposal().status());
       if (response.process_proposal().status() ==
               ResponseProcessProposal::REJECT &&
           call.is_own_proposal) {
@@ -426,13 +475,10 @@ void ContractChecker::OnAnswer(const Call& call, const Response& response) {
       }
       return;
     case Request::kVerifyVoteExtension:
-      if (response.verify_vote_extension().status() ==
-          ResponseVerifyVoteExtension::UNKNOWN) {
-        Report("A3", "VerifyVoteExtension answers with the status UNKNOWN");
-      }
-      return;
+      return OnVerified(request.verify_vote_extension(),
+                        response.verify_vote_extension());
     case Request::kExtendVote:
-      return Settle(request.extend_vote().height());
+      return OnExtended(request.extend_vote(), response.extend_vote());
     case Request::kFinalizeBlock:
       return OnFinalized(request.finalize_block(), response.finalize_block());
     case Request::kCommit:
@@ -447,7 +493,8 @@ void ContractChecker::OnAnswer(const Call& call, const Response& response) {
       committed_.reset();
       maybe_.reset();
       staged_.reset();
-      validators_.reset();
+      validators_.Forget();
+      params_.Forget();
       return;
     default:
       return;
@@ -465,7 +512,7 @@ void ContractChecker::OnInfo(const Call& call, const ResponseInfo& info) {
                         block->second.is_answered &&
                         block->second.app_hash != info.last_block_app_hash();
   if (is_fresh_) {
-    if (committed_ && height > Highest() && height == updated_) {
+    if (committed_ && height > Highest() && height == finalized_) {
       Report("A1", absl::StrCat("Info tells height ", height,
                                 ", whose Commit was never called"));
     } else if (committed_ && height < *committed_ &&
@@ -522,23 +569,37 @@ void ContractChecker::OnInitChain(const RequestInitChain& request,
   }
   chain_ = chain;
 
-  validators_.emplace();
-  const auto& first =
-      answer.validators_size() > 0 ? answer.validators() : request.validators();
-  for (const ValidatorUpdate& validator : first) {
-    (*validators_)[validator.pub_key().SerializeAsString()] = validator.power();
+  verdicts_.clear();
+  finalized_.reset();
+  Faults faults;
+  ValidatorSet validators;
+  if (!answer.validators().empty()) {
+    Apply(answer.validators(), nullptr, &validators, faults);
+  } else {
+    // The node's count, and are its fault.
+    Faults ignored;
+    Apply(request.validators(), nullptr, &validators, ignored);
+    if (validators.empty()) {
+      faults.push_back("names no validators, nor does the node");
+    }
   }
-  const auto& params = answer.consensus_params().has_validator()
-                           ? answer.consensus_params()
-                           : request.consensus_params();
-  key_types_.assign(params.validator().pub_key_types().begin(),
-                    params.validator().pub_key_types().end());
-  updated_.reset();
+  ReportAll("A7", "InitChain", faults);
+  validators_.Forget();
+  validators_.Change(*initial_ - 1, std::move(validators));
+  params_.Forget();
+  if (!request.has_consensus_params()) return;
+  ConsensusParams params = request.consensus_params();
+  Apply(answer.consensus_params(), params);
+  faults.clear();
+  Check(answer.consensus_params(), params, faults);
+  ReportAll("A9", "InitChain", faults);
+  params_.Change(*initial_ - 1, std::move(params));
 }
 
 void ContractChecker::OnPrepared(const RequestPrepareProposal& request,
                                  const ResponsePrepareProposal& answer) {
   Settle(request.height());
+  own_address_ = request.proposer_address();
   std::int64_t bytes = 0;
   for (const std::string& tx : answer.txs()) bytes += BytesInBlock(tx.size());
   if (bytes > request.max_tx_bytes()) {
@@ -579,75 +640,86 @@ void ContractChecker::OnFinalized(const RequestFinalizeBlock& request,
       block.app_hash = answer.app_hash();
     }
   }
-  next_key_types_ = key_types_;
-  if (answer.consensus_param_updates().has_validator()) {
-    const auto& types =
-        answer.consensus_param_updates().validator().pub_key_types();
-    next_key_types_.assign(types.begin(), types.end());
-  }
-  CheckUpdates(height, answer.validator_updates());
-  updated_ = height;
+  finalized_ = height;
+  OnUpdates(height, answer.validator_updates());
+  OnUpdates(height, answer.consensus_param_updates());
 }
 
-void ContractChecker::CheckUpdates(std::int64_t height,
-                                   const ValidatorUpdates& updates) {
-  const auto wrong = [this, height](const std::string& what) {
-    Report("A7", absl::StrCat("FinalizeBlock of height ", height, " ", what));
-  };
-  next_validators_ = validators_;
-  std::set<std::string> seen;
-  for (const ValidatorUpdate& update : updates) {
-    const std::string key = update.pub_key().SerializeAsString();
-    const std::string type = TypeOf(update.pub_key());
-    if (!seen.insert(key).second) {
-      wrong(absl::StrCat("updates the validator ", HexOrNone(key), " twice"));
-    }
-    if (!HasRightLength(update.pub_key())) {
-      wrong(absl::StrCat("updates a validator whose key is none: ",
-                         HexOrNone(key)));
-    }
-    if (update.power() < 0) {
-      wrong(absl::StrCat("gives the validator ", HexOrNone(key), " the power ",
-                         update.power()));
-    }
-    if (update.power() > 0 && !type.empty() && !key_types_.empty() &&
-        std::find(key_types_.begin(), key_types_.end(), type) ==
-            key_types_.end()) {
-      wrong(absl::StrCat("gives a validator a key of the kind ", type,
-                         ", which the chain does not allow"));
-    }
-    if (!next_validators_) continue;
-    if (update.power() != 0) {
-      (*next_validators_)[key] = update.power();
-    } else if (next_validators_->erase(key) == 0) {
-      wrong(absl::StrCat("removes the validator ", HexOrNone(key),
-                         ", which is not one"));
-    }
+void ContractChecker::OnUpdates(std::int64_t height,
+                                const ValidatorUpdates& updates) {
+  if (updates.empty()) return validators_.Keep(height);
+  const ValidatorSet* const before = validators_.After(height - 1);
+  ValidatorSet after;
+  if (before != nullptr) after = *before;
+  Faults faults;
+  Apply(updates, params_.After(height - 1), before ? &after : nullptr, faults);
+  ReportAll("A7", absl::StrCat("FinalizeBlock of height ", height), faults);
+  if (before == nullptr) return validators_.Keep(height);
+  validators_.Change(height, std::move(after));
+}
+
+void ContractChecker::OnUpdates(std::int64_t height,
+                                const ConsensusParams& update) {
+  const ConsensusParams* const before = params_.After(height - 1);
+  ConsensusParams after;
+  if (before != nullptr) after = *before;
+  Apply(update, after);
+  Faults faults;
+  Check(update, after, faults);
+  if (before != nullptr) CheckEnableHeight(update, *before, height, faults);
+  ReportAll("A9", absl::StrCat("FinalizeBlock of height ", height), faults);
+  // Some applications tell all parameters each time.
+  if (before == nullptr ||
+      after.SerializeAsString() == before->SerializeAsString()) {
+    return params_.Keep(height);
   }
-  if (!next_validators_ || updates.empty()) return;
-  if (next_validators_->empty()) wrong("removes all validators");
-  // Each is checked, so that the sum cannot overflow.
-  std::int64_t total = 0;
-  for (const auto& [key, power] : *next_validators_) {
-    if (power > kMostPower - total) {
-      return wrong(
-          absl::StrCat("gives all validators together more than the "
-                       "power ",
-                       kMostPower));
-    }
-    total += std::max<std::int64_t>(power, 0);
+  params_.Change(height, std::move(after));
+}
+
+void ContractChecker::OnExtended(const RequestExtendVote& request,
+                                 const ResponseExtendVote& answer) {
+  Settle(request.height());
+  if (answer.vote_extension().size() > kMostExtensionBytes) {
+    Report("A2", absl::StrCat("ExtendVote of height ", request.height(),
+                              " answers ", answer.vote_extension().size(),
+                              " bytes, ", kMostExtensionBytes, " are allowed"));
+  }
+  extension_ = {request.height(), request.hash(), answer.vote_extension()};
+}
+
+void ContractChecker::OnVerified(const RequestVerifyVoteExtension& request,
+                                 const ResponseVerifyVoteExtension& answer) {
+  Settle(request.height());
+  if (answer.status() == ResponseVerifyVoteExtension::UNKNOWN) {
+    Report("A3", "VerifyVoteExtension answers with the status UNKNOWN");
+  }
+  OnVerdict("VerifyVoteExtension", request, answer.status());
+  const bool is_own = extension_ && extension_->height == request.height() &&
+                      extension_->block == request.hash() &&
+                      extension_->bytes == request.vote_extension() &&
+                      own_address_ == request.validator_address();
+  if (is_own && answer.status() == ResponseVerifyVoteExtension::REJECT) {
+    Report("A4",
+           absl::StrCat("VerifyVoteExtension of height ", request.height(),
+                        " rejects what ExtendVote made"));
+  }
+}
+
+void ContractChecker::OnVerdict(std::string_view name,
+                                const google::protobuf::Message& request,
+                                int verdict) {
+  const auto [it, is_new] = verdicts_.try_emplace(
+      Hash(absl::StrCat(std::string(name), request.SerializeAsString())),
+      verdict);
+  if (!is_new && it->second != verdict) {
+    Report("A6", absl::StrCat(std::string(name),
+                              " gives another verdict than the first time"));
   }
 }
 
 void ContractChecker::SetCommitted(std::int64_t height) {
-  if (updated_ == height) {
-    validators_ = std::exchange(next_validators_, std::nullopt);
-    key_types_ = std::exchange(next_key_types_, {});
-    updated_.reset();
-  } else if (committed_ != height) {
-    validators_.reset();
-    key_types_.clear();
-  }
+  if (finalized_ == height) finalized_.reset();
+  if (committed_ != height) verdicts_.clear();
   committed_ = height;
 }
 

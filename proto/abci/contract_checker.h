@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "proto/abci/chain_changes.h"
 #include "tandem/abci/v1/trace.pb.h"
 #include "tendermint/abci/types.pb.h"
 
@@ -73,12 +74,16 @@ class ContractChecker {
     std::string proposer;
     std::size_t txs;  // hash
   };
-  // By key; the power of each.
-  using ValidatorSet = std::map<std::string, std::int64_t>;
-  using ValidatorUpdates =
-      google::protobuf::RepeatedPtrField<tendermint::abci::ValidatorUpdate>;
+  // What ExtendVote answered last.
+  struct Extension {
+    std::int64_t height;
+    std::string block;  // hash
+    std::string bytes;
+  };
 
   void Report(std::string_view rule, std::string what);
+  void ReportAll(std::string_view rule, std::string_view call,
+                 const Faults& faults);
 
   void OnStarted();
   void OnConnected(std::uint64_t connection);
@@ -93,9 +98,14 @@ class ContractChecker {
   void OnCommitBegan();
   void OnCheckTxBegan();
   void CheckHeight(std::string_view name, std::int64_t height);
-  void CheckVotes(std::string_view name, std::int64_t height, int votes);
-  // For ProcessProposal and FinalizeBlock: whether it is a block of an own
-  // PrepareProposal.
+  // `commit`: the votes for the block before that height.
+  template <typename Commit>
+  void CheckVotes(std::string_view name, std::int64_t height,
+                  const Commit& commit);
+  // That votes for the block of that height are extended.
+  void CheckHasExtensions(std::string_view name, std::int64_t height);
+  void CheckExtensions(const tendermint::abci::RequestPrepareProposal& request);
+  // Whether it is a block of an own PrepareProposal.
   template <typename Request>
   bool CheckProposal(std::string_view name, const Request& request);
   void CheckSameBlock(const tendermint::abci::RequestFinalizeBlock& request);
@@ -109,7 +119,14 @@ class ContractChecker {
                   const tendermint::abci::ResponsePrepareProposal& answer);
   void OnFinalized(const tendermint::abci::RequestFinalizeBlock& request,
                    const tendermint::abci::ResponseFinalizeBlock& answer);
-  void CheckUpdates(std::int64_t height, const ValidatorUpdates& updates);
+  void OnUpdates(std::int64_t height, const ValidatorUpdates& updates);
+  void OnUpdates(std::int64_t height, const ConsensusParams& update);
+  void OnExtended(const tendermint::abci::RequestExtendVote& request,
+                  const tendermint::abci::ResponseExtendVote& answer);
+  void OnVerified(const tendermint::abci::RequestVerifyVoteExtension& request,
+                  const tendermint::abci::ResponseVerifyVoteExtension& answer);
+  void OnVerdict(std::string_view name,
+                 const google::protobuf::Message& request, int verdict);
   void OnFailed(const Call& call, const v1::CallError& error);
 
   // The application is where `height` is committed.
@@ -149,13 +166,15 @@ class ContractChecker {
   std::vector<Proposal> proposals_;     // of one height
   std::map<std::int64_t, Block> blocks_;
 
-  // After committed_; none while unknown.
-  std::optional<ValidatorSet> validators_;
-  std::vector<std::string> key_types_;  // that are allowed; empty: unknown
-  // Of the last FinalizeBlock that was answered.
-  std::optional<std::int64_t> updated_;
-  std::optional<ValidatorSet> next_validators_;
-  std::vector<std::string> next_key_types_;
+  // Those in force two blocks later, and one block later.
+  History<ValidatorSet> validators_;
+  History<ConsensusParams> params_;
+  // Of the last FinalizeBlock that was answered, until it is committed.
+  std::optional<std::int64_t> finalized_;
+
+  std::string own_address_;  // of the node's validator, once it has proposed
+  std::optional<Extension> extension_;
+  std::map<std::size_t, int> verdicts_;  // by hash of what was asked
 };
 
 }  // namespace tandem::abci

@@ -50,7 +50,11 @@ TEST(CheckedApplicationTest, RefusesAnAnswerThatIsAgainstTheContract) {
   Sloppy application;
   CheckedApplication checked(application, "test", {.refuse = true});
   ASSERT_THAT(checked.Info({}), IsOk());
-  ASSERT_THAT(checked.InitChain({}), IsOk());
+  abci::RequestInitChain genesis;
+  auto& validator = *genesis.add_validators();
+  validator.mutable_pub_key()->set_ed25519(std::string(32, 'a'));
+  validator.set_power(1);
+  ASSERT_THAT(checked.InitChain(genesis), IsOk());
   application.is_sloppy = true;
   EXPECT_THAT(checked.FinalizeBlock(BlockOf(1)),
               StatusIs(absl::StatusCode::kInternal,

@@ -229,6 +229,31 @@ TEST_P(CometBftTest, MakesBlocksWithOurApplication) {
   EXPECT_TRUE(WaitForHeight(5));
 }
 
+// TearDown() looks at the votes in its requests: who is added is asked for one
+// from the third block on.
+TEST_P(CometBftTest, ExpectsVotesOfAValidatorThatTheApplicationAdds) {
+  const auto node = StartNode();
+  ASSERT_THAT(node, IsOk());
+  ASSERT_TRUE(WaitForHeight(2));
+  const std::string key(32, 'k');
+  const std::string tx =
+      absl::StrCat("val=ed25519!", absl::Base64Escape(key), "!1");
+  const nlohmann::json result =
+      Ask(RpcSocket(),
+          absl::StrCat("/broadcast_tx_sync?tx=0x", absl::BytesToHexString(tx)));
+  ASSERT_TRUE(result.is_object());
+  EXPECT_EQ(result["code"], 0) << result;
+  abci::RequestQuery request;
+  request.set_path("/val");
+  request.set_data(key);
+  abci::ABCIClient app(app_.channel());
+  EXPECT_TRUE(Eventually([&] {
+    const auto answer = app.Query(request);
+    return answer.ok() && !answer->value().empty();
+  }));
+  EXPECT_TRUE(WaitForHeight(Height() + 5));
+}
+
 // Both are killed; the node asks Info, and goes on where the app is.
 TEST_P(CometBftTest, GoesOnAfterBothWereKilled) {
   auto node = StartNode();

@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "proto/abci/call_recorder.h"
+#include "rpc/base/sha256.h"
 
 namespace tandem::abci {
 namespace {
@@ -41,6 +42,7 @@ using tendermint::abci::ResponseQuery;
 using tendermint::abci::ResponseReapTxs;
 using tendermint::abci::ResponseVerifyVoteExtension;
 using tendermint::abci::ValidatorUpdate;
+using tendermint::types::ConsensusParams;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
@@ -65,12 +67,37 @@ ValidatorUpdate Validator(char name, std::int64_t power) {
   return validator;
 }
 
+ConsensusParams Params() {
+  ConsensusParams params;
+  params.mutable_block()->set_max_bytes(kManyBytes);
+  params.mutable_block()->set_max_gas(-1);
+  params.mutable_evidence()->set_max_age_num_blocks(1);
+  params.mutable_evidence()->mutable_max_age_duration()->set_nanos(1);
+  params.mutable_evidence()->set_max_bytes(kManyBytes);
+  params.mutable_validator()->add_pub_key_types("ed25519");
+  params.mutable_abci();
+  return params;
+}
+
+ConsensusParams ExtendedFrom(std::int64_t height) {
+  ConsensusParams params = Params();
+  params.mutable_abci()->set_vote_extensions_enable_height(height);
+  return params;
+}
+
+template <typename Vote>
+void Fill(Vote* vote, char name = 'a', std::int64_t power = 10) {
+  vote->mutable_validator()->set_address(
+      rpc::Sha256(std::string(32, name)).substr(0, 20));
+  vote->mutable_validator()->set_power(power);
+  vote->set_block_id_flag(tendermint::types::BLOCK_ID_FLAG_COMMIT);
+}
+
 RequestInitChain Genesis(std::int64_t initial_height = 1) {
   RequestInitChain request;
   request.set_chain_id("test");
   request.set_initial_height(initial_height);
-  request.mutable_consensus_params()->mutable_validator()->add_pub_key_types(
-      "ed25519");
+  *request.mutable_consensus_params() = Params();
   *request.add_validators() = Validator('a', 10);
   return request;
 }
@@ -81,7 +108,7 @@ RequestPrepareProposal PrepareOf(std::int64_t height,
   request.set_height(height);
   request.set_max_tx_bytes(kManyBytes);
   request.mutable_time()->set_seconds(height);
-  if (height > initial) request.mutable_local_last_commit()->add_votes();
+  if (height > initial) Fill(request.mutable_local_last_commit()->add_votes());
   return request;
 }
 
@@ -91,7 +118,7 @@ RequestProcessProposal ProcessOf(std::int64_t height,
   request.set_height(height);
   request.mutable_time()->set_seconds(height);
   for (const std::string& tx : txs) request.add_txs(tx);
-  if (height > 1) request.mutable_proposed_last_commit()->add_votes();
+  if (height > 1) Fill(request.mutable_proposed_last_commit()->add_votes());
   return request;
 }
 
@@ -102,8 +129,42 @@ RequestFinalizeBlock BlockOf(std::int64_t height,
   request.set_height(height);
   request.mutable_time()->set_seconds(height);
   for (const std::string& tx : txs) request.add_txs(tx);
-  if (height > initial) request.mutable_decided_last_commit()->add_votes();
+  if (height > initial) {
+    Fill(request.mutable_decided_last_commit()->add_votes());
+  }
   return request;
+}
+
+RequestExtendVote ExtendOf(std::int64_t height) {
+  RequestExtendVote request;
+  request.set_height(height);
+  request.set_hash("block");
+  request.mutable_time()->set_seconds(height);
+  if (height > 1) Fill(request.mutable_proposed_last_commit()->add_votes());
+  return request;
+}
+
+RequestVerifyVoteExtension VerifyOf(std::int64_t height,
+                                    const std::string& extension = "") {
+  RequestVerifyVoteExtension request;
+  request.set_height(height);
+  request.set_hash("block");
+  request.set_validator_address("own");
+  request.set_vote_extension(extension);
+  return request;
+}
+
+ResponseVerifyVoteExtension Verdict(
+    ResponseVerifyVoteExtension::VerifyStatus status) {
+  ResponseVerifyVoteExtension answer;
+  answer.set_status(status);
+  return answer;
+}
+
+ResponseExtendVote ExtendedBy(const std::string& bytes) {
+  ResponseExtendVote answer;
+  answer.set_vote_extension(bytes);
+  return answer;
 }
 
 ResponseFinalizeBlock ResultOf(const RequestFinalizeBlock& block) {
@@ -159,6 +220,12 @@ class ContractCheckerTest : public ::testing::Test {
     ConnectAt(0);
     Call(Genesis(initial_height), ResponseInitChain());
   }
+  void StartChain(const ConsensusParams& params) {
+    ConnectAt(0);
+    RequestInitChain request = Genesis();
+    *request.mutable_consensus_params() = params;
+    Call(request, ResponseInitChain());
+  }
   void Finalize(const RequestFinalizeBlock& block) {
     Call(block, ResultOf(block));
   }
@@ -168,12 +235,19 @@ class ContractCheckerTest : public ::testing::Test {
     Finalize(BlockOf(height, txs));
     Commit();
   }
-  void FinalizeWith(const std::vector<ValidatorUpdate>& updates) {
-    ResponseFinalizeBlock answer = ResultOf(BlockOf(1));
+  void FinalizeWith(const std::vector<ValidatorUpdate>& updates,
+                    std::int64_t height = 1) {
+    ResponseFinalizeBlock answer = ResultOf(BlockOf(height));
     for (const auto& update : updates) {
       *answer.add_validator_updates() = update;
     }
-    Call(BlockOf(1), answer);
+    Call(BlockOf(height), answer);
+  }
+  void MakeBlockWith(std::int64_t height, const ConsensusParams& update) {
+    ResponseFinalizeBlock answer = ResultOf(BlockOf(height));
+    *answer.mutable_consensus_param_updates() = update;
+    Call(BlockOf(height), answer);
+    Commit();
   }
 
   // The rules that were found broken.
@@ -290,11 +364,7 @@ TEST_F(ContractCheckerTest, CommitFollowsFinalizeBlockDirectly) {
   Commit();
   EXPECT_THAT(Broken(), ElementsAre("N3"));
   Finalize(BlockOf(2));
-  Call(RequestVerifyVoteExtension(), [] {
-    ResponseVerifyVoteExtension answer;
-    answer.set_status(ResponseVerifyVoteExtension::ACCEPT);
-    return answer;
-  }());
+  Call(ProcessOf(2), Verdict(ResponseProcessProposal::ACCEPT));
   EXPECT_THAT(Broken(), ElementsAre("N3"));
 }
 
@@ -318,10 +388,6 @@ TEST_F(ContractCheckerTest, HeightsHaveNoGap) {
   Call(PrepareOf(3), ResponsePrepareProposal());
   EXPECT_THAT(Broken(), ElementsAre("N4"));
   Call(ProcessOf(1), Verdict(ResponseProcessProposal::ACCEPT));
-  EXPECT_THAT(Broken(), ElementsAre("N4"));
-  RequestExtendVote extend;
-  extend.set_height(1);
-  Call(extend, ResponseExtendVote());
   EXPECT_THAT(Broken(), ElementsAre("N4"));
   Finalize(BlockOf(3));
   EXPECT_THAT(Broken(), ElementsAre("N4"));
@@ -393,6 +459,308 @@ TEST_F(ContractCheckerTest, TheFirstBlockHasNoVotesAndOthersHave) {
   Commit();
   Call(PrepareOf(2, 2), ResponsePrepareProposal());
   EXPECT_THAT(Broken(), ElementsAre("N7"));
+}
+
+TEST_F(ContractCheckerTest, EachValidatorOfTheBlockBeforeVotes) {
+  StartChain();
+  MakeBlock(1);
+  RequestFinalizeBlock block = BlockOf(2);
+  auto& votes = *block.mutable_decided_last_commit()->mutable_votes();
+  Fill(votes.Add());
+  Finalize(block);  // one too many
+  EXPECT_THAT(Broken(), ElementsAre("N7"));
+  votes.RemoveLast();
+  Fill(&votes[0], 'b');
+  Call(ProcessOf(2), Verdict(ResponseProcessProposal::ACCEPT));
+  EXPECT_THAT(Broken(), ElementsAre("N3"));
+  RequestProcessProposal process = ProcessOf(2);
+  *process.mutable_proposed_last_commit() = block.decided_last_commit();
+  Call(process, Verdict(ResponseProcessProposal::ACCEPT));
+  EXPECT_THAT(Broken(), ElementsAre("N7"));
+  RequestPrepareProposal prepare = PrepareOf(2);
+  prepare.mutable_local_last_commit()
+      ->mutable_votes(0)
+      ->mutable_validator()
+      ->set_power(9);
+  Call(prepare, ResponsePrepareProposal());
+  EXPECT_THAT(Broken(), ElementsAre("N7"));
+}
+
+TEST_F(ContractCheckerTest, UpdatedValidatorsVoteInTheThirdBlock) {
+  StartChain();
+  FinalizeWith({Validator('b', 5)});
+  Commit();
+  MakeBlock(2);
+  MakeBlock(3);
+  EXPECT_THAT(Broken(), IsEmpty()) << said_;
+  Finalize(BlockOf(4));
+  EXPECT_THAT(Broken(), ElementsAre("N7"));
+  RequestFinalizeBlock block = BlockOf(4);
+  Fill(block.mutable_decided_last_commit()->add_votes(), 'b', 5);
+  ConnectAt(3);
+  Finalize(block);
+  EXPECT_THAT(Broken(), ElementsAre("N6"));
+}
+
+TEST_F(ContractCheckerTest, AddressesOfOtherKindsOfKeyAreNotJudged) {
+  ConnectAt(0);
+  RequestInitChain genesis = Genesis();
+  genesis.mutable_validators(0)->mutable_pub_key()->set_secp256k1(
+      std::string(33, 'b'));
+  Call(genesis, ResponseInitChain());
+  MakeBlock(1);
+  MakeBlock(2);
+  EXPECT_THAT(Broken(), IsEmpty()) << said_;
+  RequestFinalizeBlock block = BlockOf(3);
+  Fill(block.mutable_decided_last_commit()->mutable_votes(0), 'a', 9);
+  Finalize(block);
+  EXPECT_THAT(Broken(), ElementsAre("N7"));
+}
+
+// The trace does not show what changed meanwhile.
+TEST_F(ContractCheckerTest, NothingIsSaidOfValidatorsAfterAGap) {
+  StartChain();
+  MakeBlock(1);
+  ConnectAt(7);
+  RequestPrepareProposal prepare = PrepareOf(8);
+  Fill(prepare.mutable_local_last_commit()->mutable_votes(0), 'b', 1);
+  Call(prepare, ResponsePrepareProposal());
+  RequestFinalizeBlock block = BlockOf(8);
+  Fill(block.mutable_decided_last_commit()->mutable_votes(0), 'b', 1);
+  Finalize(block);
+  Commit();
+  FinalizeWith({Validator('c', 0)}, 9);
+  EXPECT_THAT(Broken(), IsEmpty()) << said_;
+}
+
+TEST_F(ContractCheckerTest, VotesAreExtendedOnlyWhereTheChainWantsIt) {
+  StartChain(ExtendedFrom(2));
+  Call(ExtendOf(1), ExtendedBy("x"));
+  EXPECT_THAT(Broken(), ElementsAre("N11"));
+  Call(VerifyOf(1), Verdict(ResponseVerifyVoteExtension::ACCEPT));
+  EXPECT_THAT(Broken(), ElementsAre("N11"));
+  MakeBlock(1);
+  Call(ExtendOf(2), ExtendedBy("x"));
+  Call(VerifyOf(2, "x"), Verdict(ResponseVerifyVoteExtension::ACCEPT));
+  EXPECT_THAT(Broken(), IsEmpty()) << said_;
+  StartChain();
+  EXPECT_THAT(Broken(), ElementsAre("A8"));
+  Call(ExtendOf(1), ExtendedBy("x"));
+  EXPECT_THAT(Broken(), ElementsAre("N11"));
+}
+
+TEST_F(ContractCheckerTest, AnUpdateMayBeginTheExtensions) {
+  StartChain();
+  ConsensusParams update;
+  update.mutable_abci()->set_vote_extensions_enable_height(3);
+  MakeBlockWith(1, update);
+  Call(ExtendOf(2), ExtendedBy("x"));
+  EXPECT_THAT(Broken(), ElementsAre("N11"));
+  MakeBlock(2);
+  Call(ExtendOf(3), ExtendedBy("x"));
+  EXPECT_THAT(Broken(), IsEmpty()) << said_;
+}
+
+TEST_F(ContractCheckerTest, VotesAreExtendedForTheNextBlockAsItIs) {
+  StartChain(ExtendedFrom(1));
+  Call(ExtendOf(2), ExtendedBy("x"));
+  EXPECT_THAT(Broken(), ElementsAre("N4"));
+  Call(VerifyOf(2), Verdict(ResponseVerifyVoteExtension::ACCEPT));
+  EXPECT_THAT(Broken(), ElementsAre("N4"));
+  RequestExtendVote extend = ExtendOf(1);
+  Fill(extend.mutable_proposed_last_commit()->add_votes());
+  Call(extend, ExtendedBy("x"));
+  EXPECT_THAT(Broken(), ElementsAre("N7"));
+  Call(PrepareOf(1), ResponsePrepareProposal());
+  extend = ExtendOf(1);
+  extend.add_txs("a=1");
+  Call(extend, ExtendedBy("x"));
+  EXPECT_THAT(Broken(), ElementsAre("N8"));
+}
+
+TEST_F(ContractCheckerTest, AProposerIsGivenTheExtensionsOfTheBlockBefore) {
+  StartChain(ExtendedFrom(2));
+  MakeBlock(1);
+  RequestPrepareProposal prepare = PrepareOf(2);
+  Call(prepare, ResponsePrepareProposal());
+  EXPECT_THAT(Broken(), IsEmpty()) << said_;
+  auto* vote = prepare.mutable_local_last_commit()->mutable_votes(0);
+  vote->set_vote_extension("x");
+  Call(prepare, ResponsePrepareProposal());
+  EXPECT_THAT(Broken(), ElementsAre("N11"));
+  vote->clear_vote_extension();
+  vote->set_extension_signature("signed");
+  Call(prepare, ResponsePrepareProposal());
+  EXPECT_THAT(Broken(), ElementsAre("N11"));
+  MakeBlock(2);
+
+  prepare = PrepareOf(3);
+  Call(prepare, ResponsePrepareProposal());
+  EXPECT_THAT(Broken(), ElementsAre("N11"));
+  vote = prepare.mutable_local_last_commit()->mutable_votes(0);
+  vote->set_extension_signature("signed");
+  Call(prepare, ResponsePrepareProposal());
+  vote->set_vote_extension("x");
+  Call(prepare, ResponsePrepareProposal());
+  EXPECT_THAT(Broken(), IsEmpty()) << said_;
+  vote->set_block_id_flag(tendermint::types::BLOCK_ID_FLAG_ABSENT);
+  Call(prepare, ResponsePrepareProposal());
+  EXPECT_THAT(Broken(), ElementsAre("N11"));
+  vote->clear_vote_extension();
+  vote->clear_extension_signature();
+  Call(prepare, ResponsePrepareProposal());
+  EXPECT_THAT(Broken(), IsEmpty()) << said_;
+}
+
+TEST_F(ContractCheckerTest, AVoteExtensionHasALimit) {
+  StartChain(ExtendedFrom(1));
+  Call(ExtendOf(1), ExtendedBy(std::string(1 << 20, 'x')));
+  EXPECT_THAT(Broken(), IsEmpty()) << said_;
+  Call(ExtendOf(1), ExtendedBy(std::string((1 << 20) + 1, 'x')));
+  EXPECT_THAT(Broken(), ElementsAre("A2"));
+}
+
+TEST_F(ContractCheckerTest, AnApplicationAcceptsItsOwnVoteExtension) {
+  StartChain(ExtendedFrom(1));
+  RequestPrepareProposal prepare = PrepareOf(1);
+  prepare.set_proposer_address("own");
+  Call(prepare, ResponsePrepareProposal());
+  Call(ExtendOf(1), ExtendedBy("x"));
+  RequestVerifyVoteExtension other = VerifyOf(1, "x");
+  other.set_validator_address("other");
+  Call(other, Verdict(ResponseVerifyVoteExtension::REJECT));
+  other = VerifyOf(1, "x");
+  other.set_hash("other");
+  Call(other, Verdict(ResponseVerifyVoteExtension::REJECT));
+  Call(VerifyOf(1, "y"), Verdict(ResponseVerifyVoteExtension::REJECT));
+  EXPECT_THAT(Broken(), IsEmpty()) << said_;
+  Call(VerifyOf(1, "x"), Verdict(ResponseVerifyVoteExtension::REJECT));
+  EXPECT_THAT(Broken(), ElementsAre("A4"));
+}
+
+TEST_F(ContractCheckerTest, AVerdictIsTheSameEachTime) {
+  StartChain(ExtendedFrom(1));
+  Call(ProcessOf(1), Verdict(ResponseProcessProposal::ACCEPT));
+  Call(ProcessOf(1), Verdict(ResponseProcessProposal::ACCEPT));
+  Call(VerifyOf(1), Verdict(ResponseVerifyVoteExtension::ACCEPT));
+  EXPECT_THAT(Broken(), IsEmpty()) << said_;
+  Call(ProcessOf(1), Verdict(ResponseProcessProposal::REJECT));
+  EXPECT_THAT(Broken(), ElementsAre("A6"));
+  Call(VerifyOf(1), Verdict(ResponseVerifyVoteExtension::REJECT));
+  EXPECT_THAT(Broken(), ElementsAre("A6"));
+  // Another chain has a state of its own.
+  StartChain(ExtendedFrom(1));
+  Call(ProcessOf(1), Verdict(ResponseProcessProposal::REJECT));
+  EXPECT_THAT(Broken(), IsEmpty()) << said_;
+}
+
+TEST_F(ContractCheckerTest, UpdatesOfParametersKeepTheRules) {
+  const auto broken = [this](const ConsensusParams& update) {
+    checker_ = ContractChecker();
+    StartChain();
+    MakeBlock(1);
+    MakeBlockWith(2, update);
+    return Broken();
+  };
+  EXPECT_THAT(broken(Params()), IsEmpty()) << said_;
+  EXPECT_THAT(broken(ConsensusParams()), IsEmpty()) << said_;
+  ConsensusParams params;
+  params.mutable_block()->set_max_bytes(-1);
+  EXPECT_THAT(broken(params), IsEmpty()) << said_;
+  params.mutable_block()->set_max_bytes(100 << 20);
+  EXPECT_THAT(broken(params), IsEmpty()) << said_;
+  for (const std::int64_t bytes : {-2, 0, (100 << 20) + 1}) {
+    params.mutable_block()->set_max_bytes(bytes);
+    EXPECT_THAT(broken(params), ::testing::Contains("A9")) << bytes;
+  }
+  // There is evidence that would not fit.
+  params.mutable_block()->set_max_bytes(kManyBytes - 1);
+  EXPECT_THAT(broken(params), ElementsAre("A9"));
+  params = Params();
+  params.mutable_block()->set_max_gas(-2);
+  EXPECT_THAT(broken(params), ElementsAre("A9"));
+  params = Params();
+  params.mutable_evidence()->set_max_age_num_blocks(0);
+  EXPECT_THAT(broken(params), ElementsAre("A9"));
+  params = Params();
+  params.mutable_evidence()->clear_max_age_duration();
+  EXPECT_THAT(broken(params), ElementsAre("A9"));
+  params.mutable_evidence()->mutable_max_age_duration()->set_seconds(-1);
+  EXPECT_THAT(broken(params), ElementsAre("A9"));
+  params = Params();
+  params.mutable_evidence()->set_max_bytes(-1);
+  EXPECT_THAT(broken(params), ElementsAre("A9"));
+  params.mutable_evidence()->set_max_bytes(kManyBytes + 1);
+  EXPECT_THAT(broken(params), ElementsAre("A9"));
+  params = Params();
+  params.mutable_validator()->clear_pub_key_types();
+  EXPECT_THAT(broken(params), ElementsAre("A9"));
+}
+
+TEST_F(ContractCheckerTest, ExtensionsBeginInTheFutureAndNeverEnd) {
+  const auto broken = [this](std::int64_t from, std::int64_t to) {
+    checker_ = ContractChecker();
+    StartChain(ExtendedFrom(from));
+    MakeBlock(1);
+    ConsensusParams update;
+    update.mutable_abci()->set_vote_extensions_enable_height(to);
+    MakeBlockWith(2, update);
+    return Broken();
+  };
+  EXPECT_THAT(broken(0, 0), IsEmpty()) << said_;
+  EXPECT_THAT(broken(2, 2), IsEmpty()) << said_;
+  EXPECT_THAT(broken(0, 3), IsEmpty()) << said_;
+  EXPECT_THAT(broken(3, 0), IsEmpty()) << said_;
+  EXPECT_THAT(broken(3, 4), IsEmpty()) << said_;
+  EXPECT_THAT(broken(0, -1), ElementsAre("A9"));
+  EXPECT_THAT(broken(0, 2), ElementsAre("A9"));
+  EXPECT_THAT(broken(2, 0), ElementsAre("A9"));
+  EXPECT_THAT(broken(2, 3), ElementsAre("A9"));
+  EXPECT_THAT(broken(3, 2), ElementsAre("A9"));
+}
+
+TEST_F(ContractCheckerTest, AParameterThatIsNotUpdatedStays) {
+  StartChain(ExtendedFrom(2));
+  ConsensusParams update;
+  update.mutable_validator()->add_pub_key_types("secp256k1");
+  MakeBlockWith(1, update);
+  Call(ExtendOf(2), ExtendedBy("x"));
+  EXPECT_THAT(Broken(), IsEmpty()) << said_;
+  FinalizeWith({Validator('b', 1)}, 2);
+  EXPECT_THAT(Broken(), ElementsAre("A7"));
+}
+
+TEST_F(ContractCheckerTest, AChainBeginsByTheSameRules) {
+  ResponseInitChain answer;
+  *answer.add_validators() = Validator('b', 5);
+  *answer.add_validators() = Validator('c', 5);
+  answer.mutable_consensus_params()
+      ->mutable_abci()
+      ->set_vote_extensions_enable_height(1);
+  ConnectAt(0);
+  Call(Genesis(), answer);
+  Call(ExtendOf(1), ExtendedBy("x"));
+  Finalize(BlockOf(1));
+  Commit();
+  EXPECT_THAT(Broken(), IsEmpty()) << said_;
+  Finalize(BlockOf(2));  // with the vote of who is none any more
+  EXPECT_THAT(Broken(), ElementsAre("N7"));
+
+  const auto broken = [this](const RequestInitChain& request,
+                             const ResponseInitChain& its) {
+    checker_ = ContractChecker();
+    ConnectAt(0);
+    Call(request, its);
+    return Broken();
+  };
+  answer.mutable_validators(1)->set_power(0);
+  EXPECT_THAT(broken(Genesis(), answer), ElementsAre("A7"));
+  RequestInitChain nobody = Genesis();
+  nobody.clear_validators();
+  EXPECT_THAT(broken(nobody, ResponseInitChain()), ElementsAre("A7"));
+  answer = ResponseInitChain();
+  answer.mutable_consensus_params()->mutable_block();
+  EXPECT_THAT(broken(Genesis(), answer), ::testing::Contains("A9"));
 }
 
 TEST_F(ContractCheckerTest, ABlockHasWhatPrepareProposalAnswered) {
@@ -566,10 +934,10 @@ TEST_F(ContractCheckerTest, ProposalsKeepToTheSizeAskedFor) {
 }
 
 TEST_F(ContractCheckerTest, VerdictsAreNotUnknown) {
-  StartChain();
+  StartChain(ExtendedFrom(1));
   Call(ProcessOf(1), ResponseProcessProposal());
   EXPECT_THAT(Broken(), ElementsAre("A3"));
-  Call(RequestVerifyVoteExtension(), ResponseVerifyVoteExtension());
+  Call(VerifyOf(1), ResponseVerifyVoteExtension());
   EXPECT_THAT(Broken(), ElementsAre("A3"));
 }
 
