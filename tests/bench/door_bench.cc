@@ -14,7 +14,6 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
-#include <fstream>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,12 +23,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "kv/v1/store.grpc.pb.h"
 #include "rpc/base/status_macros.h"
 #include "rpc/base/unique_fd.h"
 #include "rpc/server/server.h"
@@ -37,13 +33,17 @@
 #include "rpc/testing/process.h"
 #include "rpc/testing/temp_dir.h"
 #include "rpc/wire/grpc/serve_grpc.h"
+#include "tests/bench/callgrind.h"
 #include "tests/bench/process_meter.h"
+#include "tests/bench/wire/echo.grpc.pb.h"
 
 namespace tandem::bench {
 namespace {
 
 using rpc::testing::Process;
 using rpc::testing::TempDir;
+using ::tests::bench::Echo;
+using ::tests::bench::Item;
 
 constexpr int kManyConnections = 16'000;
 
@@ -58,12 +58,11 @@ struct Options {
 };
 
 // The service, as it would be written for gRPC alone.
-class Store final : public kv::v1::Store::CallbackService {
+class EchoService final : public Echo::CallbackService {
  public:
   grpc::ServerUnaryReactor* Get(grpc::CallbackServerContext* context,
-                                const kv::v1::GetRequest* request,
-                                kv::v1::GetReply* reply) override {
-    reply->set_value(request->key());
+                                const Item* request, Item* reply) override {
+    reply->set_data(request->data());
     auto* reactor = context->DefaultReactor();
     reactor->Finish(grpc::Status::OK);
     return reactor;
@@ -79,12 +78,12 @@ void AllowManyDescriptors() {
 
 absl::Status Serve(const Options& options) {
   TANDEM_ASSIGN_OR_RETURN(const auto termination, rpc::Termination::Create());
-  Store store;
+  EchoService echo;
   if (options.serve == "native") {
     grpc::ServerBuilder builder;
     builder.AddListeningPort(options.address,
                              grpc::InsecureServerCredentials());
-    builder.RegisterService(&store);
+    builder.RegisterService(&echo);
     const auto server = builder.BuildAndStart();
     termination->Wait(absl::InfiniteDuration());
     server->Shutdown(std::chrono::system_clock::now());
@@ -92,7 +91,7 @@ absl::Status Serve(const Options& options) {
   }
   rpc::ServerOptions server_options;
   server_options.address = options.address;
-  server_options.grpc_services = {rpc::ServeGrpc<kv::v1::Store>(store)};
+  server_options.grpc_services = {rpc::ServeGrpc<Echo>(echo)};
   server_options.max_connections = kManyConnections;
   server_options.max_connections_per_uid = kManyConnections;
   TANDEM_ASSIGN_OR_RETURN(const auto server,
@@ -153,7 +152,7 @@ class Subject {
       }
       absl::SleepFor(absl::Milliseconds(10));
     }
-    subject->stub_ = kv::v1::Store::NewStub(grpc::CreateChannel(
+    subject->stub_ = Echo::NewStub(grpc::CreateChannel(
         subject->address(), grpc::InsecureChannelCredentials()));
     return subject;
   }
@@ -161,10 +160,10 @@ class Subject {
   // How long each of so many calls took, one after the other.
   absl::StatusOr<std::vector<absl::Duration>> Call(int count) {
     std::vector<absl::Duration> times;
-    kv::v1::GetRequest request;
-    request.set_key(std::string(64, 'k'));
+    Item request;
+    request.set_data(std::string(64, 'k'));
     for (int i = 0; i < count; ++i) {
-      kv::v1::GetReply reply;
+      Item reply;
       grpc::ClientContext context;
       const absl::Time begin = absl::Now();
       const grpc::Status status = stub_->Get(&context, request, &reply);
@@ -191,7 +190,7 @@ class Subject {
   const std::string kind_;
   TempDir dir_;
   std::unique_ptr<Process> process_;
-  std::unique_ptr<kv::v1::Store::Stub> stub_;
+  std::unique_ptr<Echo::Stub> stub_;
 };
 
 double Micros(absl::Duration time) { return absl::ToDoubleMicroseconds(time); }
@@ -246,28 +245,11 @@ absl::Status CompareCalls(const Options& options) {
 absl::StatusOr<double> CountInstructions(const std::string& kind, int calls) {
   TempDir dir;
   const std::string out = dir.File("callgrind");
-  TANDEM_ASSIGN_OR_RETURN(
-      const auto subject,
-      // On one core, where no lock is waited for by spinning: how long it spins
-      // is chance.
-      Subject::Start(kind,
-                     {"/usr/bin/taskset", "-c", "0", "/usr/bin/valgrind",
-                      "--tool=callgrind", "--callgrind-out-file=" + out}));
+  TANDEM_ASSIGN_OR_RETURN(const auto subject,
+                          Subject::Start(kind, UnderCallgrind(out)));
   TANDEM_RETURN_IF_ERROR(subject->Call(calls).status());
   TANDEM_RETURN_IF_ERROR(subject->Stop());
-  std::ifstream file(out);
-  std::string line;
-  while (std::getline(file, line)) {
-    const std::vector<std::string> words =
-        absl::StrSplit(line, ' ', absl::SkipEmpty());
-    double count = 0;
-    if (words.size() == 2 &&
-        (words[0] == "totals:" || words[0] == "summary:") &&
-        absl::SimpleAtod(words[1], &count)) {
-      return count;
-    }
-  }
-  return absl::NotFoundError(absl::StrCat("no total in ", out));
+  return InstructionsIn(out);
 }
 
 absl::Status CompareInstructions(const Options& options) {
