@@ -669,10 +669,18 @@ TEST_F(ContractCheckerTest, UpdatesOfParametersKeepTheRules) {
   EXPECT_THAT(broken(params), IsEmpty()) << said_;
   params.mutable_block()->set_max_bytes(100 << 20);
   EXPECT_THAT(broken(params), IsEmpty()) << said_;
-  for (const std::int64_t bytes : {-2, 0, (100 << 20) + 1}) {
-    params.mutable_block()->set_max_bytes(bytes);
-    EXPECT_THAT(broken(params), ::testing::Contains("A9")) << bytes;
-  }
+  params.mutable_block()->set_max_bytes((100 << 20) + 1);
+  EXPECT_THAT(broken(params), ElementsAre("A9"));
+  // Without evidence, any of which would be too much.
+  *params.mutable_evidence() = Params().evidence();
+  params.mutable_evidence()->clear_max_bytes();
+  params.mutable_block()->set_max_bytes(1);
+  EXPECT_THAT(broken(params), IsEmpty()) << said_;
+  params.mutable_block()->set_max_bytes(0);
+  EXPECT_THAT(broken(params), ElementsAre("A9"));
+  params.mutable_block()->set_max_bytes(-2);
+  EXPECT_THAT(broken(params), ElementsAre("A9", "A9"));
+  params.clear_evidence();
   // There is evidence that would not fit.
   params.mutable_block()->set_max_bytes(kManyBytes - 1);
   EXPECT_THAT(broken(params), ElementsAre("A9"));
@@ -857,6 +865,8 @@ TEST_F(ContractCheckerTest, InfoTellsWhatIsCommitted) {
   EXPECT_THAT(Broken(), ElementsAre("A1"));
   Call(RequestInfo(), InfoOf(-1));
   EXPECT_THAT(Broken(), ElementsAre("A1"));
+  ConnectAt(-1);
+  EXPECT_THAT(Broken(), ElementsAre("A1"));
 }
 
 TEST_F(ContractCheckerTest, InfoOnTheNextConnectionTellsWhatIsCommitted) {
@@ -911,6 +921,17 @@ TEST_F(ContractCheckerTest, AfterACutCommitEitherHeightIsTold) {
   Fail(Begin(BlockOf(4)));
   Call(RequestInfo(), InfoOf(4));
   MakeBlock(5);
+  EXPECT_THAT(Broken(), IsEmpty()) << said_;
+}
+
+TEST_F(ContractCheckerTest, AfterAFailedCommitTheNextBlockShowsThatItWasDone) {
+  StartChain();
+  MakeBlock(1);
+  Finalize(BlockOf(2));
+  Fail(Begin(RequestCommit()));
+  Call(RequestInfo(), InfoOf(1));
+  Call(PrepareOf(3), ResponsePrepareProposal());
+  MakeBlock(3);
   EXPECT_THAT(Broken(), IsEmpty()) << said_;
 }
 
@@ -991,13 +1012,29 @@ TEST_F(ContractCheckerTest, UpdatesOfValidatorsKeepTheRules) {
               ElementsAre("A7"));
   EXPECT_THAT(broken({Validator('b', 0)}), ElementsAre("A7"));
   EXPECT_THAT(broken({Validator('a', 0)}), ElementsAre("A7"));
-  EXPECT_THAT(broken({Validator('b', std::int64_t{1} << 60)}),
-              ElementsAre("A7"));
+  // With the 10 of 'a'.
+  constexpr std::int64_t kMost = (std::int64_t{1} << 60) - 11;
+  EXPECT_THAT(broken({Validator('b', kMost)}), IsEmpty()) << said_;
+  EXPECT_THAT(broken({Validator('b', kMost + 1)}), ElementsAre("A7"));
   ValidatorUpdate update = Validator('b', 1);
   update.mutable_pub_key()->set_ed25519("short");
   EXPECT_THAT(broken({update}), ElementsAre("A7"));
   update.mutable_pub_key()->set_secp256k1(std::string(33, 'b'));
   EXPECT_THAT(broken({update}), ElementsAre("A7"));
+}
+
+TEST_F(ContractCheckerTest, EachKindOfKeyHasItsLength) {
+  ConsensusParams params = Params();
+  params.mutable_validator()->add_pub_key_types("secp256k1");
+  StartChain(params);
+  ValidatorUpdate update = Validator('b', 1);
+  update.mutable_pub_key()->set_secp256k1(std::string(33, 'b'));
+  FinalizeWith({update});
+  Commit();
+  EXPECT_THAT(Broken(), IsEmpty()) << said_;
+  update.mutable_pub_key()->set_secp256k1(std::string(32, 'b'));
+  FinalizeWith({update}, 2);
+  EXPECT_THAT(Broken(), ElementsAre("A7"));
 }
 
 TEST_F(ContractCheckerTest, ValidatorsOfCommittedBlocksAreMembers) {
