@@ -99,6 +99,11 @@ UpCommand::UpCommand(CLI::App& program)
                   "How long both may take to be ready, in seconds")
       ->check(CLI::Range(0.1, 86400.0))
       ->capture_default_str();
+  app()
+      .add_option("--record", record_,
+                  "Append each call of the application, and its answer, to "
+                  "FILE: for `tandem trace`")
+      ->type_name("FILE");
   AddSharedDirectoryOption(app(), allow_shared_directory_);
   app().add_flag("--no-restart", is_restart_off_,
                  "When one ends by itself, stop the other and fail");
@@ -139,6 +144,9 @@ absl::Status UpCommand::PrepareBoth() {
   }
   if (!validator_key_.empty()) {
     node_.argv.insert(node_.argv.end(), {"--validator-key", validator_key_});
+  }
+  if (!record_.empty()) {
+    node_.argv.insert(node_.argv.end(), {"--record", record_});
   }
   return absl::OkStatus();
 }

@@ -79,6 +79,7 @@ class UpCommand final : public Command {
   std::string data_;
   std::string genesis_;
   std::string validator_key_;
+  std::string record_;
   double start_seconds_ = 300;
   std::string allow_shared_directory_;
   bool is_restart_off_ = false;

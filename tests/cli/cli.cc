@@ -9,13 +9,16 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "gtest/gtest.h"
 #include "rpc/base/file.h"
+#include "tests/support/trace.h"
 
 namespace tandem::node::testing {
 namespace {
@@ -23,6 +26,7 @@ namespace {
 using rpc::testing::Process;
 
 constexpr char kProgram[] = TANDEM_BIN_DIR "/tandem";
+constexpr char kTrace[] = "up.trace";
 
 }  // namespace
 
@@ -99,6 +103,25 @@ Outcome Running::Wait() {
 
 Cli::Cli(std::string_view data) : data_(dir_.File(data)) {}
 
+Cli::~Cli() {
+  const std::string trace = File(kTrace);
+  if (!std::filesystem::exists(trace)) return;
+  for (const std::string& what :
+       ViolationsIn(trace, {.allow_older_state = allow_older_state_})) {
+    ADD_FAILURE() << what;
+  }
+}
+
+std::vector<std::string> Cli::Command(
+    const std::vector<std::string>& arguments) const {
+  std::vector<std::string> command{kProgram};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  if (!arguments.empty() && arguments[0] == "up") {
+    command.insert(command.end(), {"--record", File(kTrace)});
+  }
+  return command;
+}
+
 std::unique_ptr<Running> Cli::Launch(std::vector<std::string> command,
                                      std::string_view input) {
   const std::string path = dir_.File("input");
@@ -109,16 +132,12 @@ std::unique_ptr<Running> Cli::Launch(std::vector<std::string> command,
 }
 
 std::unique_ptr<Running> Cli::Start(const std::vector<std::string>& arguments) {
-  std::vector<std::string> command{kProgram};
-  command.insert(command.end(), arguments.begin(), arguments.end());
-  return Launch(std::move(command), "");
+  return Launch(Command(arguments), "");
 }
 
 Outcome Cli::Run(const std::vector<std::string>& arguments,
                  std::string_view input) {
-  std::vector<std::string> command{kProgram};
-  command.insert(command.end(), arguments.begin(), arguments.end());
-  return Launch(std::move(command), input)->Wait();
+  return Launch(Command(arguments), input)->Wait();
 }
 
 Outcome Cli::RunBash(const std::string& script) {

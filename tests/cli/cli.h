@@ -53,11 +53,17 @@ class Running {
   std::unique_ptr<rpc::testing::Process> process_;
 };
 
-// A place to run `tandem` in, with a data directory of its own.
+// A place to run `tandem` in, with a data directory of its own. Each pair in it
+// is recorded, and the test fails in the end where the app contract was broken
+// (proto/abci/contract_checker.h).
 class Cli {
  public:
   // `data`: under the test's directory.
   explicit Cli(std::string_view data = "data");
+  ~Cli();
+
+  // The application is about to be given older data than it had, or none.
+  void AllowOlderState() { allow_older_state_ = true; }
 
   // Runs `tandem` with TANDEM_DATA set, and `input` as its standard input.
   Outcome Run(const std::vector<std::string>& arguments,
@@ -75,11 +81,14 @@ class Cli {
   std::string File(std::string_view name) const { return dir_.File(name); }
 
  private:
+  std::vector<std::string> Command(
+      const std::vector<std::string>& arguments) const;
   std::unique_ptr<Running> Launch(std::vector<std::string> command,
                                   std::string_view input);
 
   rpc::testing::TempDir dir_;
   const std::string data_;
+  bool allow_older_state_ = false;
 };
 
 // Watches for the end of a process that need not be our child.

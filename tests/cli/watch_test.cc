@@ -84,6 +84,7 @@ TEST_F(WatchTest, ANodeThatComesBackWithAnotherChainIsAnError) {
       cli_.Start({"watch", "--json", "--from", absl::StrCat(last)});
   EXPECT_TRUE(watch->WaitLines(1));
   KillPair();
+  cli_.AllowOlderState();
   std::filesystem::remove_all(cli_.data());
   up_ = cli_.Up();
   const Outcome outcome = watch->Wait();
