@@ -26,7 +26,6 @@ namespace {
 using rpc::testing::Process;
 
 constexpr char kProgram[] = TANDEM_BIN_DIR "/tandem";
-constexpr char kTrace[] = "up.trace";
 
 }  // namespace
 
@@ -104,10 +103,9 @@ Outcome Running::Wait() {
 Cli::Cli(std::string_view data) : data_(dir_.File(data)) {}
 
 Cli::~Cli() {
-  const std::string trace = File(kTrace);
-  if (!std::filesystem::exists(trace)) return;
+  if (!std::filesystem::exists(trace())) return;
   for (const std::string& what :
-       ViolationsIn(trace, {.allow_older_state = allow_older_state_})) {
+       ViolationsIn(trace(), {.allow_older_state = allow_older_state_})) {
     ADD_FAILURE() << what;
   }
 }
@@ -117,7 +115,7 @@ std::vector<std::string> Cli::Command(
   std::vector<std::string> command{kProgram};
   command.insert(command.end(), arguments.begin(), arguments.end());
   if (!arguments.empty() && arguments[0] == "up") {
-    command.insert(command.end(), {"--record", File(kTrace)});
+    command.insert(command.end(), {"--record", trace()});
   }
   return command;
 }

@@ -78,6 +78,8 @@ class Cli {
   static nlohmann::json Ready(const Running& up, std::size_t time = 1);
 
   const std::string& data() const { return data_; }
+  // Of the pair, for `tandem trace`.
+  std::string trace() const { return File("up.trace"); }
   std::string File(std::string_view name) const { return dir_.File(name); }
 
  private:

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/time/clock.h"
 #include "rpc/base/file.h"
 #include "rpc/base/unique_fd.h"
@@ -250,9 +251,12 @@ TEST_P(UpChildTest, OneThatCannotRunAnyMoreIsGivenUp) {
   const std::string data = cli.data() + "/" + one_;
   std::filesystem::rename(data, data + ".away");
   std::ofstream(data) << "precious";
+  const absl::Time begin = absl::Now();
   ASSERT_EQ(::kill(ready[one_]["pid"], SIGKILL), 0);
   const Outcome outcome = up->Wait();
   EXPECT_EQ(outcome.status, 1);
+  // It is started again at once, after 100 ms, 200 ms and 400 ms.
+  EXPECT_GE(absl::Now() - begin, absl::Milliseconds(700));
   EXPECT_TRUE(left.WaitEnded());
   EXPECT_THAT(outcome.err,
               AllOf(HasSubstr(data), HasSubstr("starting it again in 400ms"),
@@ -388,6 +392,15 @@ TEST(UpTest, GoesOnWhenWhoHasReadThatItIsReadyLeaves) {
       "\"$0\" query color; kill -TERM $up; wait $up || true");
   EXPECT_EQ(outcome.status, 0);
   EXPECT_EQ(outcome.out, "blue\n");
+}
+
+TEST(UpTest, RecordsWhatTheNodeAsksAndTheApplicationAnswers) {
+  Cli cli;
+  const auto up = cli.Up();
+  ASSERT_EQ(cli.Run({"submit"}, "color=blue\n").status, 0);
+  const Outcome shown = cli.Run({"trace", "show", cli.trace()});
+  EXPECT_EQ(shown.status, 0) << shown.err;
+  EXPECT_THAT(shown.out, HasSubstr(absl::Base64Escape("color=blue")));
 }
 
 TEST(UpTest, WhatWasCommittedIsThereAfterAKill) {
