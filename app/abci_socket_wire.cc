@@ -1,5 +1,6 @@
 #include "app/abci_socket_wire.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -34,7 +35,8 @@ using ::tandem::abci::SocketFrame;
 
 constexpr char kService[] = "tendermint.abci.ABCI";
 
-// More requests of a connection that wait stay in the kernel.
+// More requests of a connection that wait stay in the kernel; where the server
+// takes fewer calls of one, as many as it takes.
 constexpr std::size_t kMaxWaiting = 1024;
 // How many are run in a row before others have their turn on the worker.
 constexpr int kMaxInARow = 256;
@@ -42,6 +44,8 @@ constexpr int kMaxInARow = 256;
 constexpr absl::Duration kRetry = absl::Milliseconds(10);
 // For a client to read why the connection ends.
 constexpr absl::Duration kLastWords = absl::Seconds(1);
+// The same, of those that a stop ends.
+constexpr absl::Duration kLastWordsOfStop = absl::Milliseconds(300);
 
 std::string ExceptionText(const absl::Status& why) {
   return absl::StrCat(absl::StatusCodeToString(why.code()), ": ",
@@ -55,11 +59,16 @@ struct AbciSocketWire::Shared {
   void* handler = nullptr;
   // By SocketCall::method->index.
   std::vector<rpc::CallGuard::Method> guarded;
+  // Requests of one connection, with the one that runs.
+  std::size_t max_waiting = 0;
 
   rpc::Mutex mu;
   bool is_stopping ABSL_GUARDED_BY(mu) = false;
+  // Until they have ended, and so has the request that runs.
   std::unordered_set<std::shared_ptr<Connection>> connections
       ABSL_GUARDED_BY(mu);
+
+  void Forget(Connection& connection) ABSL_LOCKS_EXCLUDED(mu);
 };
 
 // One request. Shared by the connection, until it is answered, and by who
@@ -92,7 +101,7 @@ class AbciSocketWire::Call final : public rpc::ServerCall {
   const std::unique_ptr<MessageLite> request_;
 };
 
-// Lock order: Shared's, then mu_.
+// Lock order: mu_, then Shared's.
 class AbciSocketWire::Connection final : public rpc::FramedConnection,
                                          public rpc::Job {
  public:
@@ -135,26 +144,42 @@ class AbciSocketWire::Connection final : public rpc::FramedConnection,
   bool HasEnough() override ABSL_LOCKS_EXCLUDED(mu_);
   void EndBatch() override ABSL_LOCKS_EXCLUDED(mu_);
   std::size_t RefuseFrame(std::string_view unread) override;
-  void Stalled() override { EndNow(); }
+  void Stalled() override;
   void Ended() override ABSL_LOCKS_EXCLUDED(mu_);
   void OnTime() override ABSL_LOCKS_EXCLUDED(mu_);
   Asked Take(const SocketFrame& frame);
   void Queue(Asked asked) ABSL_LOCKS_EXCLUDED(mu_);
   // Nothing that follows makes sense.
-  void Break(Refusal reason, const absl::Status& why) ABSL_LOCKS_EXCLUDED(mu_);
+  void Break(absl::Status why) ABSL_LOCKS_EXCLUDED(mu_);
+  // Counts it.
+  absl::Status Refuse(Refusal reason, const absl::Status& why);
 
   // Runs what waits, in order, while is_working_. `on_worker`: also what may
   // block.
   void Work(bool on_worker) ABSL_LOCKS_EXCLUDED(mu_);
+  enum class Next : std::uint8_t {
+    kTaken,
+    kNone,         // None waits: is_working_ no more.
+    kIsForWorker,  // It may block.
+    kAwaitsRoom,   // An answer that is not read keeps it from being run.
+  };
+  Next TakeNext(bool on_worker, Asked* into) ABSL_LOCKS_EXCLUDED(mu_);
+  // Has more requests read, once enough have run.
+  void MakeRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // None waits. After it the server may be gone.
+  void Rest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Run() override;  // as a job
   // Has it go on on a worker.
   void Submit() ABSL_LOCKS_EXCLUDED(mu_);
+  void SubmitSoon() ABSL_LOCKS_EXCLUDED(mu_);
   void Say(std::uint32_t member, const MessageLite& message, std::size_t bytes);
   void SayException(const absl::Status& why);
 
   const std::shared_ptr<Shared> shared_;
   std::shared_ptr<Connection> submitted_;  // while the pool has it
-  bool is_broken_ = false;                 // of the thread that reads
+  // Of the thread that reads. When a broken connection ends.
+  bool is_broken_ = false;
+  absl::Time end_at_ = absl::InfiniteFuture();
 
   rpc::Mutex mu_;
   std::deque<Asked> asked_ ABSL_GUARDED_BY(mu_);
@@ -165,8 +190,15 @@ class AbciSocketWire::Connection final : public rpc::FramedConnection,
   bool is_in_handler_ ABSL_GUARDED_BY(mu_) = false;
   bool is_refused_by_pool_ ABSL_GUARDED_BY(mu_) = false;
   bool is_draining_ ABSL_GUARDED_BY(mu_) = false;
+  bool is_over_ ABSL_GUARDED_BY(mu_) = false;
   bool has_enough_ ABSL_GUARDED_BY(mu_) = false;
 };
+
+void AbciSocketWire::Shared::Forget(Connection& connection) {
+  MutexLock lock(mu);
+  connections.erase(
+      std::static_pointer_cast<Connection>(connection.shared_from_this()));
+}
 
 void AbciSocketWire::Call::Finish(const absl::Status& status,
                                   MessageLite* reply) {
@@ -181,7 +213,9 @@ std::size_t AbciSocketWire::Connection::TakeFrame(std::string_view unread,
   const absl::StatusOr<bool> is_whole = ::tandem::abci::ReadSocketFrame(
       unread, shared_->parts.max_message_bytes, &frame);
   if (!is_whole.ok()) {
-    Break(Refusal::kMessageTooLarge, is_whole.status());
+    const bool is_too_large = absl::IsResourceExhausted(is_whole.status());
+    Break(is_too_large ? Refuse(Refusal::kMessageTooLarge, is_whole.status())
+                       : is_whole.status());
     return unread.size();
   }
   if (!*is_whole) {
@@ -223,7 +257,8 @@ void AbciSocketWire::Connection::Queue(Asked asked) {
   MutexLock lock(mu_);
   if (is_draining_) return;
   asked_.push_back(std::move(asked));
-  has_enough_ = asked_.size() >= kMaxWaiting;
+  const std::size_t running = running_ == nullptr ? 0 : 1;
+  has_enough_ = asked_.size() + running >= shared_->max_waiting;
 }
 
 bool AbciSocketWire::Connection::HasEnough() {
@@ -231,21 +266,24 @@ bool AbciSocketWire::Connection::HasEnough() {
   return has_enough_;
 }
 
-void AbciSocketWire::Connection::Break(Refusal reason,
-                                       const absl::Status& why) {
+void AbciSocketWire::Connection::Break(absl::Status why) {
   is_broken_ = true;
-  Queue({.call = nullptr,
-         .refused = shared_->parts.guard->Refuse(reason, connection(), why)});
-  thread().WakeAt(*this, absl::Now() + kLastWords);
+  Queue({.call = nullptr, .refused = std::move(why)});
+  end_at_ = absl::Now() + kLastWords;
+  thread().WakeAt(*this, end_at_);
+}
+
+absl::Status AbciSocketWire::Connection::Refuse(Refusal reason,
+                                                const absl::Status& why) {
+  return shared_->parts.guard->Refuse(reason, connection(), why);
 }
 
 std::size_t AbciSocketWire::Connection::RefuseFrame(std::string_view unread) {
-  Break(Refusal::kOutOfRequestMemory,
-        absl::ResourceExhaustedError(absl::StrCat(
-            "the server has no memory left for a request of which ",
-            unread.size(),
-            " bytes have come; call again when others have "
-            "ended")));
+  Break(Refuse(Refusal::kOutOfRequestMemory,
+               absl::ResourceExhaustedError(absl::StrCat(
+                   "the server has no memory left for a request of which ",
+                   unread.size(),
+                   " bytes have come; call again when others have ended"))));
   EndBatch();
   return unread.size();
 }
@@ -262,29 +300,17 @@ void AbciSocketWire::Connection::EndBatch() {
 void AbciSocketWire::Connection::Work(bool on_worker) {
   for (int i = 0; i < kMaxInARow; ++i) {
     Asked next;
-    bool has_room = false;
-    {
-      MutexLock lock(mu_);
-      if (asked_.empty()) {
-        is_working_ = false;
-        mu_.NotifyAll();
-        return;
-      }
-      const Asked& front = asked_.front();
-      if (!on_worker && front.call != nullptr &&
-          front.call->kind().method->run == rpc::Run::kPool) {
+    switch (TakeNext(on_worker, &next)) {
+      case Next::kTaken:
         break;
-      }
-      next = std::move(asked_.front());
-      asked_.pop_front();
-      running_ = next.call;
-      is_in_handler_ = true;
-      if (has_enough_ && asked_.size() <= kMaxWaiting / 2) {
-        has_enough_ = false;
-        has_room = true;
-      }
+      case Next::kNone:
+        return;
+      case Next::kIsForWorker:
+        return Submit();
+      case Next::kAwaitsRoom:
+        return WhenRoom([self = std::static_pointer_cast<Connection>(
+                             shared_from_this())] { self->Submit(); });
     }
-    if (has_room) TakeMore();
     if (next.call == nullptr) {
       SayException(next.refused);
     } else {
@@ -296,6 +322,39 @@ void AbciSocketWire::Connection::Work(bool on_worker) {
     if (running_ != nullptr) return;
   }
   Submit();
+}
+
+AbciSocketWire::Connection::Next AbciSocketWire::Connection::TakeNext(
+    bool on_worker, Asked* into) {
+  MutexLock lock(mu_);
+  MakeRoom();
+  if (asked_.empty()) {
+    Rest();
+    return Next::kNone;
+  }
+  if (is_full()) return Next::kAwaitsRoom;
+  const Call* const call = asked_.front().call.get();
+  if (!on_worker && call != nullptr &&
+      call->kind().method->run == rpc::Run::kPool) {
+    return Next::kIsForWorker;
+  }
+  *into = std::move(asked_.front());
+  asked_.pop_front();
+  running_ = into->call;
+  is_in_handler_ = true;
+  return Next::kTaken;
+}
+
+void AbciSocketWire::Connection::MakeRoom() {
+  if (!has_enough_ || asked_.size() > shared_->max_waiting / 2) return;
+  has_enough_ = false;
+  TakeMore();
+}
+
+void AbciSocketWire::Connection::Rest() {
+  is_working_ = false;
+  mu_.NotifyAll();
+  if (is_over_) shared_->Forget(*this);
 }
 
 void AbciSocketWire::Connection::Answer(Call& call, const absl::Status& status,
@@ -310,8 +369,7 @@ void AbciSocketWire::Connection::Answer(Call& call, const absl::Status& status,
     if (fits.ok()) {
       Say(call.kind().response_member, *reply, bytes);
     } else {
-      SayException(shared_->parts.guard->Refuse(Refusal::kReplyTooLarge,
-                                                connection(), fits));
+      SayException(Refuse(Refusal::kReplyTooLarge, fits));
     }
   }
   call.End();
@@ -321,6 +379,8 @@ void AbciSocketWire::Connection::Answer(Call& call, const absl::Status& status,
     MutexLock lock(mu_);
     answered.swap(running_);
     if (is_in_handler_) return;
+    MakeRoom();
+    if (asked_.empty()) return Rest();
   }
   Submit();
 }
@@ -347,11 +407,18 @@ void AbciSocketWire::Connection::Submit() {
     return;
   }
   const std::shared_ptr<Connection> self = std::exchange(submitted_, nullptr);
+  MutexLock lock(mu_);
+  if (is_over_) return Rest();
+  is_refused_by_pool_ = true;
+  thread().Run([self] { self->SubmitSoon(); });
+}
+
+void AbciSocketWire::Connection::SubmitSoon() {
   {
     MutexLock lock(mu_);
-    is_refused_by_pool_ = true;
+    if (is_over_) return;
   }
-  thread().Run([self] { self->thread().WakeAt(*self, absl::Now() + kRetry); });
+  thread().WakeAt(*this, absl::Now() + kRetry);
 }
 
 void AbciSocketWire::Connection::Run() {
@@ -367,11 +434,18 @@ void AbciSocketWire::Connection::OnTime() {
     MutexLock lock(mu_);
     is_refused_by_pool = std::exchange(is_refused_by_pool_, false);
   }
-  if (is_refused_by_pool) {
-    Submit();
-  } else if (is_broken_) {
-    End();
-  }
+  if (is_refused_by_pool) Submit();
+  if (!is_broken_) return;
+  if (absl::Now() >= end_at_) return End();
+  thread().WakeAt(*this, end_at_);
+}
+
+void AbciSocketWire::Connection::Stalled() {
+  shared_->parts.refusals->Add(
+      Refusal::kSlowReader, connection().caller(),
+      "connection closed: the client does not read its answers "
+      "(write_timeout)");
+  EndNow();
 }
 
 void AbciSocketWire::Connection::Cancel() {
@@ -388,9 +462,10 @@ void AbciSocketWire::Connection::Cancel() {
 
 void AbciSocketWire::Connection::Ended() {
   Cancel();
-  MutexLock lock(shared_->mu);
-  shared_->connections.erase(
-      std::static_pointer_cast<Connection>(shared_from_this()));
+  MutexLock lock(mu_);
+  is_over_ = true;
+  // Nobody will try again.
+  if (!is_working_ || std::exchange(is_refused_by_pool_, false)) Rest();
 }
 
 AbciSocketWire::AbciSocketWire() : shared_(std::make_shared<Shared>()) {}
@@ -407,6 +482,8 @@ Verdict AbciSocketWire::Judge(std::string_view seen) const {
 
 absl::Status AbciSocketWire::Start(const rpc::WireParts& parts) {
   shared_->parts = parts;
+  shared_->max_waiting = std::min(
+      kMaxWaiting, static_cast<std::size_t>(parts.max_calls_per_connection));
   for (const rpc::Served& served : parts.services) {
     if (served.info->name == kService) shared_->handler = served.handler;
   }
@@ -431,9 +508,12 @@ void AbciSocketWire::Serve(rpc::UniqueFd socket,
     if (shared_->is_stopping) return;
     shared_->connections.insert(served);
   }
-  if (served->Begin().ok()) return;
-  MutexLock lock(shared_->mu);
-  shared_->connections.erase(served);
+  const absl::Status begun = served->Begin();
+  if (begun.ok()) return;
+  shared_->parts.refusals->Add(
+      Refusal::kOutOfDescriptors, served->connection().caller(),
+      absl::StrCat("connection closed: ", begun.message()));
+  shared_->Forget(*served);
 }
 
 void AbciSocketWire::Stop(absl::Time deadline) {
@@ -449,6 +529,14 @@ void AbciSocketWire::Stop(absl::Time deadline) {
   for (const auto& connection : connections) {
     connection->Cancel();
     connection->End();
+  }
+  for (const auto& connection : connections) {
+    connection->AwaitIdle(deadline + kLastWordsOfStop);
+  }
+  for (const auto& connection : connections) connection->EndNow();
+  // A handler that goes on may answer as long as we wait.
+  for (const auto& connection : connections) {
+    connection->AwaitIdle(absl::InfiniteFuture());
   }
 }
 

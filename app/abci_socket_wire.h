@@ -22,8 +22,9 @@ namespace tandem::app {
 // the one before is answered; those of different connections run beside each
 // other, as an Application says (app/application.h). A client may have any
 // number of requests on their way: those for which there is no room stay in the
-// kernel, which keeps the client from sending more. A Flush is answered like
-// any other request, and no answer waits for one.
+// kernel, which keeps the client from sending more, and so does one that does
+// not read what it is answered. A Flush is answered like any other request, and
+// no answer waits for one.
 //
 // What goes wrong is answered with an Exception: the errors of the service, and
 // those of rpc::CallGuard. The client is to close the connection then, and so
