@@ -309,15 +309,32 @@ void ServedConnection::TakeBack(UnaryCall& call) {
   } else {
     call.next_ = returned_.load(std::memory_order_relaxed);
     while (!returned_.compare_exchange_weak(call.next_, &call,
-                                            std::memory_order_release,
+                                            std::memory_order_seq_cst,
                                             std::memory_order_relaxed)) {
     }
   }
+  if (awaits_calls_.load()) return LeaveSoon();
   EndIfIdle();
 }
 
+void ServedConnection::LeaveSoon() {
+  MutexLock lock(mu_);
+  if (has_left_) return;
+  thread().Run([self = SharedSelf()] { self->LeaveIfDone(); });
+}
+
+void ServedConnection::LeaveIfDone() {
+  RecycleReturned();
+  if (!calls_.empty()) return;
+  {
+    MutexLock lock(mu_);
+    if (std::exchange(has_left_, true)) return;
+  }
+  ended_();
+}
+
 void ServedConnection::RecycleReturned() {
-  if (returned_.load(std::memory_order_relaxed) == nullptr) return;
+  if (returned_.load() == nullptr) return;
   UnaryCall* call = returned_.exchange(nullptr, std::memory_order_acquire);
   while (call != nullptr) Recycle(std::exchange(call, call->next_));
 }
@@ -569,7 +586,9 @@ void ServedConnection::Ended() {
   }
   for (const auto& stream : Streams()) stream->Abandon();
   CancelCalls();
-  ended_();
+  // Who answers after this sees it, or is seen.
+  awaits_calls_ = true;
+  LeaveIfDone();
 }
 
 }  // namespace tandem::rpc::ttrpc

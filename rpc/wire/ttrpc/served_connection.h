@@ -42,7 +42,8 @@ inline constexpr std::uint32_t kFirstCredit = 32;
 // three methods; the rest is of the connection's thread.
 class ServedConnection final : public FramedConnection {
  public:
-  // `ended` runs once, on the connection's thread, when it is over.
+  // `ended` runs once, on the connection's thread, when it is over and all its
+  // unary calls are answered: until then their handlers need the server.
   ServedConnection(UniqueFd socket,
                    std::shared_ptr<ServerConnection> connection,
                    PollThread& thread, std::shared_ptr<MethodTable> table,
@@ -132,6 +133,10 @@ class ServedConnection final : public FramedConnection {
   UnaryCall* TakeSpare(const Target& target, ActiveCall active);
   void Recycle(UnaryCall* call);
   void RecycleReturned();
+  // Of a connection that is over: once all calls are answered, `ended`. After
+  // that the server may be gone.
+  void LeaveSoon() ABSL_LOCKS_EXCLUDED(mu_);
+  void LeaveIfDone() ABSL_LOCKS_EXCLUDED(mu_);
   void EndIfIdle();
   // What a reply may have, at most.
   std::size_t max_reply_bytes() const;
@@ -176,9 +181,12 @@ class ServedConnection final : public FramedConnection {
   std::atomic<std::size_t> client_takes_{0};
   // Answered by other threads.
   std::atomic<UnaryCall*> returned_{nullptr};
+  // It is over.
+  std::atomic<bool> awaits_calls_{false};
 
   mutable Mutex mu_;
   bool is_over_ ABSL_GUARDED_BY(mu_) = false;
+  bool has_left_ ABSL_GUARDED_BY(mu_) = false;
   absl::flat_hash_map<std::uint32_t, std::shared_ptr<ServerEnd>> streams_
       ABSL_GUARDED_BY(mu_);
 };

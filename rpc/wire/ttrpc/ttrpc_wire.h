@@ -41,7 +41,7 @@ class TtrpcWire final : public Wire {
   RefusalLog* refusals_ = nullptr;
 
   mutable Mutex mu_;
-  // Those that are not over, by number.
+  // Those that are not over, or have calls, by number.
   absl::flat_hash_map<std::uint64_t, Connection> connections_
       ABSL_GUARDED_BY(mu_);
 };

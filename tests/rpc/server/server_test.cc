@@ -61,6 +61,18 @@ class StubbornService final : public ProbeHandler {
   Event ended;
 };
 
+// Keeps the reply for as long as the test wants, cancelled or not.
+class KeepingService final : public ProbeHandler {
+ public:
+  void HangLater(Call&, const Item&, Reply<Item> reply) override {
+    kept.emplace(std::move(reply));
+    began.Set();
+  }
+
+  Event began;
+  std::optional<Reply<Item>> kept;
+};
+
 class ServerTest : public ::testing::Test {
  protected:
   absl::Status Start(ServerOptions options = {}) {
@@ -291,6 +303,33 @@ TEST_F(ServerTest, StopDoesNotWaitForAHandlerThatHangs) {
   server_.reset();
   stubborn.release.Set();
   EXPECT_TRUE(stubborn.ended.Wait());
+}
+
+// While it has it, it may still use what belongs to the server.
+TEST_F(ServerTest, AStopTellsOfACallThatItsHandlerKeeps) {
+  for (const auto wire : {ClientWire::kGrpc, ClientWire::kTtrpc}) {
+    for (const bool client_stays : {true, false}) {
+      SCOPED_TRACE(std::string(wire == ClientWire::kGrpc ? "grpc" : "ttrpc") +
+                   (client_stays ? " stays" : " leaves"));
+      KeepingService keeping;
+      ASSERT_THAT(Start({.services = {Serve(keeping)}}), IsOk());
+      channel_ = *Channel::Connect(dir_.Address("s"), {.wire = wire});
+      ProbeClient(*channel_).HangLater({}, {},
+                                       [](const absl::StatusOr<Item>&) {});
+      ASSERT_TRUE(keeping.began.Wait());
+      if (!client_stays) channel_ = nullptr;
+      const auto lines =
+          std::make_shared<spdlog::sinks::ringbuffer_sink_mt>(100);
+      spdlog::default_logger()->sinks().push_back(lines);
+      EXPECT_FALSE(server_->Stop(absl::Milliseconds(20)));
+      spdlog::default_logger()->sinks().pop_back();
+      EXPECT_THAT(lines->last_formatted(),
+                  Contains(HasSubstr("a handler keeps it")));
+      keeping.kept->Send(Item());
+      EXPECT_TRUE(server_->Stop(absl::Seconds(30)));
+      server_ = nullptr;
+    }
+  }
 }
 
 TEST_F(ServerTest, StopDoesNotWaitForASilentClient) {
