@@ -36,10 +36,9 @@ inline std::string Greeting() {
   return "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + Frame(4, 0, 0, "");
 }
 
-// A whole unary call of `path` ("/kv.v1.Store/Get") with an encoded message, on
-// a stream of an odd number.
-inline std::string UnaryCall(std::uint32_t stream, std::string_view path,
-                             std::string_view message) {
+// What begins a call of `path` ("/kv.v1.Store/Get") on a stream of an odd
+// number.
+inline std::string BegunCall(std::uint32_t stream, std::string_view path) {
   std::string headers;
   const auto add = [&headers](std::string_view name, std::string_view value) {
     headers += '\0';  // Literal, not indexed.
@@ -52,10 +51,16 @@ inline std::string UnaryCall(std::uint32_t stream, std::string_view path,
   add(":authority", "localhost");
   add("te", "trailers");
   add("content-type", "application/grpc");
+  return Frame(1, 4, stream, headers);
+}
+
+// A whole unary call, with an encoded message.
+inline std::string UnaryCall(std::uint32_t stream, std::string_view path,
+                             std::string_view message) {
   std::string data(1, '\0');  // Not compressed.
   for (const int shift : {24, 16, 8, 0}) data += char(message.size() >> shift);
   data += message;
-  return Frame(1, 4, stream, headers) + Frame(0, 1, stream, data);
+  return BegunCall(stream, path) + Frame(0, 1, stream, data);
 }
 
 }  // namespace tandem::test

@@ -377,6 +377,9 @@ class StreamCall final : public BidiReactor,
 
   void OnCancel() override {
     Abandon(absl::CancelledError("the client has gone"));
+    if (absl::Now() < deadline_) {
+      target_.guard.CountGivenUp(active_.connection(), target_.guarded);
+    }
   }
 
   // Ends the call for gRPC, which then lets go of it, and tells the handler

@@ -17,6 +17,7 @@
 #include <grpcpp/impl/codegen/server_callback_handlers.h>
 #endif
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -197,15 +198,16 @@ class GuardedMethod final : public MethodHandler {
     if (!has_callbacks_) {
       inner_.RunHandler({&hooked, call.server_context, admission->request,
                          call.status, call.internal_data, nullptr});
-      return admission->End();
+      return End(*admission, *call.server_context);
     }
     // The call is in flight until gRPC has done with it, and says so, once.
     admission->done = call.call_requester;
     auto* const kept = admission.release();
     inner_.RunHandler({&hooked, call.server_context, kept->request, call.status,
-                       call.internal_data, [kept] {
+                       call.internal_data,
+                       [this, kept, context = call.server_context] {
                          const std::unique_ptr<Admission> over(kept);
-                         over->End();
+                         End(*over, *context);
                          over->done();
                        }});
   }
@@ -225,6 +227,15 @@ class GuardedMethod final : public MethodHandler {
       call->End();
     }
   };
+
+  // Counts one that its client gave up.
+  void End(Admission& admission, const grpc::ServerContextBase& context) const {
+    if (context.IsCancelled() &&
+        std::chrono::system_clock::now() < context.deadline()) {
+      options_.guard->CountGivenUp(admission.call->connection(), guarded_);
+    }
+    admission.End();
+  }
 
   // `call`, but for the way in which its answer is written.
   GrpcCall Watch(const HandlerParameter& call, Admission& admission) const {

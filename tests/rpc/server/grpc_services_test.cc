@@ -3,8 +3,11 @@
 
 #include <grpcpp/create_channel_posix.h>
 #include <grpcpp/grpcpp.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cerrno>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -92,6 +95,37 @@ class Talker final : public tests::wire::Probe::Service {
   }
 
   Event began;
+};
+
+// Calls that end once nobody waits for them.
+class Waiter final : public tests::wire::Probe::CallbackService {
+ public:
+  grpc::ServerUnaryReactor* Hang(grpc::CallbackServerContext*, const Item*,
+                                 Item*) override {
+    return new Call<grpc::ServerUnaryReactor>(*this);
+  }
+  grpc::ServerWriteReactor<Item>* Count(grpc::CallbackServerContext*,
+                                        const Item*) override {
+    return new Call<grpc::ServerWriteReactor<Item>>(*this);
+  }
+
+  std::atomic<int> begun{0};
+  std::atomic<int> ended{0};
+
+ private:
+  template <typename Reactor>
+  class Call final : public Reactor {
+   public:
+    explicit Call(Waiter& waiter) : waiter_(waiter) { ++waiter_.begun; }
+    void OnCancel() override { this->Finish(grpc::Status::CANCELLED); }
+    void OnDone() override {
+      ++waiter_.ended;
+      delete this;
+    }
+
+   private:
+    Waiter& waiter_;
+  };
 };
 
 class GrpcServicesTest : public ::testing::Test {
@@ -222,6 +256,49 @@ TEST_F(GrpcServicesTest, AnswersThatNobodyReadsHoldNoThread) {
       return tests::wire::ProbeClient(*channel_).Echo({}).ok();
     })) << method;
     EXPECT_GE(Refusals("slow-reader"), 1u) << method;
+    server_.reset();
+  }
+}
+
+TEST_F(GrpcServicesTest, AFloodOfCallsThatAreGivenUpEndsTheConnection) {
+  constexpr int kCalls = 2000;
+  for (const char* method : {"Hang", "Count"}) {
+    SCOPED_TRACE(method);
+    Waiter waiter;
+    ServerOptions options = Options();
+    options.services = {};
+    options.grpc_services = {ServeGrpc<tests::wire::Probe>(waiter)};
+    options.max_calls_per_connection = kCalls;
+    Start(std::move(options));
+    const UniqueFd fd = test::ConnectTo(temp_.File("s"));
+    test::Say(fd, test::Greeting());
+    const auto is_open = [&] {
+      char answers[1 << 16];
+      ssize_t got;
+      while ((got = ::recv(fd.get(), answers, sizeof(answers), MSG_DONTWAIT)) >
+             0) {
+      }
+      return got < 0 && errno == EAGAIN;
+    };
+    std::uint32_t stream = 1;
+    for (int round = 1; round <= 50 && is_open(); ++round) {
+      std::string calls;
+      std::string resets;
+      for (int i = 0; i < kCalls; ++i, stream += 2) {
+        calls += test::UnaryCall(
+            stream, absl::StrCat("/tests.wire.Probe/", method), "");
+        resets += test::Frame(3, 0, stream, std::string_view("\0\0\0\x08", 4));
+      }
+      test::Say(fd, calls);
+      ASSERT_TRUE(test::Eventually(
+          [&] { return waiter.begun == round * kCalls || !is_open(); }));
+      test::Say(fd, resets);
+      ASSERT_TRUE(
+          test::Eventually([&] { return waiter.ended == waiter.begun; }));
+    }
+    EXPECT_TRUE(test::Eventually(
+        [&] { return Refusals("too-many-calls-for-nothing") == 1; }));
+    EXPECT_EQ(Refusals("too-many-calls"), 0u);
     server_.reset();
   }
 }

@@ -12,6 +12,8 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
+#include <functional>
+#include <iostream>
 #include <memory>
 #include <optional>
 #include <random>
@@ -19,6 +21,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -55,6 +58,37 @@ constexpr char kHang[] = "/tests.wire.Probe/Hang";
 constexpr uid_t kFirstUid = 20000;
 constexpr int kUids = 50;
 
+// Who floods a server is another user, where the test may become one, whom
+// the server lets in as well.
+uid_t Flooder() {
+  return test::CanBecomeOthers() ? test::kForeignUid : ::geteuid();
+}
+
+// Begins calls as fast as they are taken, and never acknowledges the server's
+// settings. True when the server ends it.
+bool IsEndedForFlooding(const std::string& path, std::string_view method) {
+  const UniqueFd fd = ConnectTo(path);
+  Say(fd, test::Greeting());
+  std::uint32_t stream = 1;
+  for (int sent = 0; sent < 30'000; sent += 100) {
+    std::string calls;
+    for (int i = 0; i < 100; ++i, stream += 2) {
+      calls += test::UnaryCall(stream, method, "");
+    }
+    std::string_view left = calls;
+    while (!left.empty()) {
+      const ssize_t taken =
+          ::send(fd.get(), left.data(), left.size(), MSG_NOSIGNAL);
+      if (taken < 0) return true;
+      left.remove_prefix(taken);
+    }
+    char answers[1 << 16];
+    while (::recv(fd.get(), answers, sizeof(answers), MSG_DONTWAIT) > 0) {
+    }
+  }
+  return false;
+}
+
 // Callers say who they are, and it knows better.
 class SkepticalService final : public ProbeHandler {
  public:
@@ -72,6 +106,13 @@ class SkepticalService final : public ProbeHandler {
     if (call.caller().uid != request.number()) ++wrong_callers;
     return request;
   }
+  // Goes on until nobody waits for it.
+  void Linger(Call& call, const Item&, Writer<Item> out) override {
+    ++calls;
+    call.OnCancel([kept = std::make_shared<Writer<Item>>(std::move(out))] {
+      kept->Finish(absl::CancelledError());
+    });
+  }
 
   std::atomic<int> calls{0};
   std::atomic<int> wrong_callers{0};
@@ -82,6 +123,44 @@ std::string MessageOf(uid_t uid) {
   item.set_number(uid);
   return item.SerializeAsString();
 }
+
+// The next HTTP/2 frame of a type that comes; nothing once it closes.
+std::optional<std::string> ReadFrame(const UniqueFd& fd, char type) {
+  const auto read = [&fd](std::size_t size) -> std::optional<std::string> {
+    std::string bytes(size, '\0');
+    pollfd poll_fd{fd.get(), POLLIN, 0};
+    for (std::size_t at = 0; at < size;) {
+      if (::poll(&poll_fd, 1, 20000) != 1) return std::nullopt;
+      const ssize_t got = ::recv(fd.get(), &bytes[at], size - at, 0);
+      if (got <= 0) return std::nullopt;
+      at += static_cast<std::size_t>(got);
+    }
+    return bytes;
+  };
+  while (true) {
+    const auto header = read(9);
+    if (!header.has_value()) return std::nullopt;
+    std::size_t size = 0;
+    for (int i = 0; i < 3; ++i) size = size << 8 | std::uint8_t((*header)[i]);
+    const auto body = read(size);
+    if (!body.has_value() || (*header)[3] == type) return body;
+  }
+}
+
+// MAX_CONCURRENT_STREAMS of the server's settings; 0: it names none.
+std::uint32_t ReadStreamLimit(const UniqueFd& fd) {
+  const std::string settings = ReadFrame(fd, 4).value_or("");
+  for (std::size_t at = 0; at + 6 <= settings.size(); at += 6) {
+    std::uint32_t value = 0;
+    for (int i = 2; i < 6; ++i)
+      value = value << 8 | std::uint8_t(settings[at + i]);
+    if (settings[at] == 0 && settings[at + 1] == 3) return value;
+  }
+  return 0;
+}
+
+// Of a ping.
+bool IsAnswered(const UniqueFd& fd) { return ReadFrame(fd, 6).has_value(); }
 
 class HostileClientsTest : public ::testing::Test {
  protected:
@@ -113,30 +192,27 @@ class HostileClientsTest : public ::testing::Test {
     });
   }
 
-  // Begins calls as fast as they are taken, and never acknowledges the server's
-  // settings. True when the server ends it.
-  bool IsEndedForFlooding(std::string_view method) {
-    const UniqueFd fd = ConnectTo(path());
-    Say(fd, test::Greeting());
-    std::uint32_t stream = 1;
-    for (int sent = 0; sent < 30'000; sent += 100) {
-      std::string calls;
-      for (int i = 0; i < 100; ++i, stream += 2) {
-        calls += test::UnaryCall(stream, method, "");
-      }
-      std::string_view left = calls;
-      while (!left.empty()) {
-        const ssize_t taken =
-            ::send(fd.get(), left.data(), left.size(), MSG_NOSIGNAL);
-        if (taken < 0) return true;
-        left.remove_prefix(taken);
-      }
-      char answers[1 << 16];
-      while (::recv(fd.get(), answers, sizeof(answers), MSG_DONTWAIT) > 0) {
-      }
+  // Runs `flood` as Flooder() once go_ is closed. To be made before the server.
+  std::unique_ptr<test::Child> Flood(std::function<bool()> flood) {
+    if (!test::CanBecomeOthers()) {
+      std::cerr << "NOT TESTED: a flood of another user (needs root)\n";
     }
-    return false;
+    EXPECT_EQ(::chmod(dir_.path().c_str(), 0711), 0);
+    return std::make_unique<test::Child>([this, flood = std::move(flood)] {
+      go_.WaitClosed();
+      if (test::CanBecomeOthers() && !test::Become(Flooder())) return 2;
+      return flood() ? 0 : 1;
+    });
   }
+  // Lets it begin, and calls while it goes on.
+  void ExpectAnswersBeside(test::Child& flood) {
+    go_.Close();
+    for (int i = 0; i < 20; ++i) EXPECT_THAT(EchoAs(::geteuid()), IsOk());
+    EXPECT_EQ(flood.Wait(), 0);
+  }
+
+  // Begins calls of `method` and gives them up, again and again.
+  void ExpectIsEndedForGivingUp(std::string_view method);
 
   std::uint64_t Refusals(std::string_view reason) {
     const auto status = v1::AdminClient(*channel_).ServerStatus({}, {});
@@ -169,6 +245,7 @@ class HostileClientsTest : public ::testing::Test {
   }
 
   testing::TempDir dir_;
+  test::Pipe go_;
   SkepticalService service_;
   std::unique_ptr<Server> server_;
   std::unique_ptr<Channel> channel_;
@@ -215,32 +292,45 @@ TEST_F(HostileClientsTest, AClientMayDieAtEveryByteOfACall) {
 }
 
 TEST_F(HostileClientsTest, AFloodOfConnectionsLeavesNothingBehind) {
-  Start({.preface_timeout = absl::Milliseconds(200)});
-  std::vector<std::thread> flood;
-  for (int i = 0; i < 4; ++i) {
-    flood.emplace_back([&, i] {
-      for (int n = 0; n < 1000; ++n) {
-        const UniqueFd fd = ConnectTo(path());
-        if (i == 0) Say(fd, "PRI * HT");
-        if (i == 1) Say(fd, test::Greeting());
-      }
-    });
-  }
-  for (int i = 0; i < 20; ++i) EXPECT_THAT(EchoAs(::geteuid()), IsOk());
-  for (std::thread& thread : flood) thread.join();
+  if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
+  const auto flood = Flood([this] {
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 4; ++i) {
+      threads.emplace_back([this, i] {
+        for (int n = 0; n < 1000; ++n) {
+          const UniqueFd fd = ConnectTo(path());
+          if (i == 0) Say(fd, "PRI * HT");
+          if (i == 1) Say(fd, test::Greeting());
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    return true;
+  });
+  AccessPolicy access = AccessPolicy::SameUser();
+  access.AllowUid(Flooder());
+  Start({.permissions = {.mode = 0666},
+         .access = access,
+         .preface_timeout = absl::Milliseconds(200)});
+  ExpectAnswersBeside(*flood);
   EXPECT_TRUE(IsAloneAgain());
 }
 
 // Without an end of the connection, all that it begins waits in one line with
 // what others do.
 TEST_F(HostileClientsTest, AFloodOfDeniedCallsEndsTheConnection) {
+  if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
+  const auto flood =
+      Flood([this] { return IsEndedForFlooding(path(), kHang); });
   AccessPolicy access = AccessPolicy::SameUser();
-  ASSERT_THAT(access.AddRule("tests.wire.Probe/Hang=user:54321"), IsOk());
-  Start({.access = access, .max_calls_per_connection = 100});
+  access.AllowUid(Flooder());
+  ASSERT_THAT(access.AddRule("tests.wire.Probe/Hang=user:54322"), IsOk());
+  Start({.permissions = {.mode = 0666},
+         .access = access,
+         .max_calls_per_connection = 100});
   const int calls = service_.calls;
-  EXPECT_TRUE(IsEndedForFlooding(kHang));
-  EXPECT_THAT(EchoAs(::geteuid()), IsOk());
-  EXPECT_EQ(service_.calls, calls + 1);
+  ExpectAnswersBeside(*flood);
+  EXPECT_EQ(service_.calls, calls + 20);
   EXPECT_TRUE(
       Eventually([&] { return Refusals("too-many-calls-for-nothing") == 1; }));
   EXPECT_GT(Refusals("not-allowed-to-call"), 1100u);
@@ -248,19 +338,25 @@ TEST_F(HostileClientsTest, AFloodOfDeniedCallsEndsTheConnection) {
 }
 
 TEST_F(HostileClientsTest, AFloodOfAllowedCallsEndsTheConnection) {
-  Start({.max_calls_per_connection = 100});
+  if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
+  const auto flood =
+      Flood([this] { return IsEndedForFlooding(path(), kHang); });
+  AccessPolicy access = AccessPolicy::SameUser();
+  access.AllowUid(Flooder());
+  Start({.permissions = {.mode = 0666},
+         .access = access,
+         .max_calls_per_connection = 100});
   const int calls = service_.calls;
-  EXPECT_TRUE(IsEndedForFlooding(kHang));
-  EXPECT_THAT(EchoAs(::geteuid()), IsOk());
+  ExpectAnswersBeside(*flood);
   EXPECT_TRUE(IsAloneAgain());
-  EXPECT_LE(service_.calls, calls + 1 + 100);
+  EXPECT_LE(service_.calls, calls + 20 + 100);
   EXPECT_TRUE(
       Eventually([&] { return Refusals("too-many-calls-for-nothing") == 1; }));
   EXPECT_GT(Refusals("too-many-calls"), 1000u);
 }
 
 // "Rapid reset".
-TEST_F(HostileClientsTest, AFloodOfCallsThatAreGivenUpEndsTheConnection) {
+void HostileClientsTest::ExpectIsEndedForGivingUp(std::string_view method) {
   constexpr std::uint32_t kCalls = 2000;
   Start({.max_queued_calls = 3 * kCalls, .max_calls_per_connection = kCalls});
   UniqueFd fd = ConnectTo(path());
@@ -277,7 +373,7 @@ TEST_F(HostileClientsTest, AFloodOfCallsThatAreGivenUpEndsTheConnection) {
     std::string calls;
     std::string resets;
     for (std::uint32_t i = 0; i < kCalls; ++i, stream += 2) {
-      calls += test::UnaryCall(stream, kHang, MessageOf(::geteuid()));
+      calls += test::UnaryCall(stream, method, MessageOf(::geteuid()));
       resets += test::Frame(3, 0, stream, std::string_view("\0\0\0\x08", 4));
     }
     Say(fd, calls);
@@ -296,9 +392,49 @@ TEST_F(HostileClientsTest, AFloodOfCallsThatAreGivenUpEndsTheConnection) {
   EXPECT_TRUE(IsAloneAgain());
 }
 
+TEST_F(HostileClientsTest, AFloodOfCallsThatAreGivenUpEndsTheConnection) {
+  ExpectIsEndedForGivingUp(kHang);
+}
+
+TEST_F(HostileClientsTest, AFloodOfStreamsThatAreGivenUpEndsTheConnection) {
+  ExpectIsEndedForGivingUp("/tests.wire.Probe/Linger");
+}
+
+// Who acknowledges gRPC's limit is held to it, whether or not its calls are
+// complete: twice what it may call at once, or a thousand.
+TEST_F(HostileClientsTest, CallsThatAreOnlyBegunAreLimitedToo) {
+  for (const auto& [max_calls, limit] :
+       {std::pair(100, 1000U), std::pair(600, 1200U)}) {
+    Start({.max_calls_per_connection = max_calls});
+    UniqueFd fd = ConnectTo(path());
+    Say(fd, test::Greeting());
+    EXPECT_EQ(ReadStreamLimit(fd), limit);
+    Say(fd, test::Frame(4, 1, 0, ""));
+    std::uint32_t stream = 1;
+    const auto begin = [&](std::uint32_t calls) {
+      std::string begun;
+      for (std::uint32_t i = 0; i < calls; ++i, stream += 2) {
+        begun += test::BegunCall(stream, kEcho);
+      }
+      Say(fd, begun);
+      // It has seen these once it answers.
+      Say(fd, test::Frame(6, 0, 0, "question"));
+    };
+    begin(limit);
+    EXPECT_TRUE(IsAnswered(fd));
+    begin(limit);
+    EXPECT_FALSE(IsAnswered(fd)) << "it closes";
+    fd.Reset();
+    EXPECT_TRUE(IsAloneAgain());
+    channel_ = nullptr;
+    server_ = nullptr;
+  }
+}
+
 // Who has as many calls in flight as it may, again and again, is not ended.
 TEST_F(HostileClientsTest, ManyCallsAtOnceAreNoFlood) {
   Start({.max_calls_per_connection = 410});
+  channel_ = *Channel::Connect(dir_.Address("s"), {.wire = ClientWire::kGrpc});
   Item request;
   request.set_number(::geteuid());
   for (int round = 0; round < 20; ++round) {
