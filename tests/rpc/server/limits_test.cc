@@ -1,4 +1,5 @@
-// What one client may do to a server: the policy and the limits, over gRPC.
+// What one client may do to a server: the policy and the limits, over each wire
+// of our own clients.
 
 #include <sched.h>
 #include <sys/socket.h>
@@ -94,7 +95,7 @@ bool Ends(const UniqueFd& fd) {
   });
 }
 
-class LimitsTest : public ::testing::Test {
+class LimitsTest : public ::testing::TestWithParam<ClientWire> {
  protected:
   void Start(ServerOptions options = {}) {
     options.address = dir_.Address("s");
@@ -102,8 +103,12 @@ class LimitsTest : public ::testing::Test {
     auto server = Server::Start(std::move(options));
     ASSERT_THAT(server, IsOk());
     server_ = *std::move(server);
-    channel_ = *Channel::Connect(dir_.Address("s"));
+    channel_ = Connect();
     ASSERT_THAT(v1::SessionClient(*channel_).Hello({}, {}), IsOk());
+  }
+
+  std::unique_ptr<Channel> Connect() {
+    return *Channel::Connect(dir_.Address("s"), {.wire = GetParam()});
   }
 
   absl::Status Echo() { return ProbeClient(*channel_).Echo({}, {}).status(); }
@@ -138,8 +143,8 @@ class LimitsTest : public ::testing::Test {
     return std::make_unique<test::Child>([this, body] {
       go_.WaitClosed();
       if (!test::Become(kGuest)) return 99;
-      const auto channel =
-          Channel::Connect(dir_.Address("s"), {.server_uid = 0});
+      const auto channel = Channel::Connect(
+          dir_.Address("s"), {.server_uid = 0, .wire = GetParam()});
       return body(**channel);
     });
   }
@@ -153,7 +158,7 @@ class LimitsTest : public ::testing::Test {
 
 // Who may call what.
 
-TEST_F(LimitsTest, ACallThatARuleForbidsIsRefusedAndNamesTheRule) {
+TEST_P(LimitsTest, ACallThatARuleForbidsIsRefusedAndNamesTheRule) {
   if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
   if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
   const auto guest = Guest([](Channel& channel) {
@@ -186,7 +191,7 @@ TEST_F(LimitsTest, ACallThatARuleForbidsIsRefusedAndNamesTheRule) {
       << "the rule does not name us";
 }
 
-TEST_F(LimitsTest, WhomARuleNamesMayCallNothingElse) {
+TEST_P(LimitsTest, WhomARuleNamesMayCallNothingElse) {
   if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
   if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
   const auto guest = Guest([](Channel& channel) {
@@ -203,7 +208,7 @@ TEST_F(LimitsTest, WhomARuleNamesMayCallNothingElse) {
   EXPECT_EQ(guest->Wait(), 0);
 }
 
-TEST_F(LimitsTest, AdminIsForTheServersOwnUidUnlessARuleSaysOtherwise) {
+TEST_P(LimitsTest, AdminIsForTheServersOwnUidUnlessARuleSaysOtherwise) {
   if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
   if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
   const auto guest = Guest([](Channel& channel) {
@@ -217,7 +222,7 @@ TEST_F(LimitsTest, AdminIsForTheServersOwnUidUnlessARuleSaysOtherwise) {
   EXPECT_EQ(Status().pid(), ::getpid());
 }
 
-TEST_F(LimitsTest, ARuleOpensAdminToOthers) {
+TEST_P(LimitsTest, ARuleOpensAdminToOthers) {
   if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
   if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
   const auto guest = Guest([](Channel& channel) {
@@ -231,7 +236,7 @@ TEST_F(LimitsTest, ARuleOpensAdminToOthers) {
   EXPECT_EQ(guest->Wait(), 0);
 }
 
-TEST_F(LimitsTest, ARuleForWhatIsNotServedIsRefusedAtStart) {
+TEST_P(LimitsTest, ARuleForWhatIsNotServedIsRefusedAtStart) {
   for (const char* rule :
        {"tests.wire.Prob=user:0", "tests.wire.Probe/Ech=*"}) {
     AccessPolicy access = AccessPolicy::SameUser();
@@ -263,7 +268,7 @@ int ServeInNamespace(const std::string& address, const AccessPolicy& policy,
   return 0;
 }
 
-TEST_F(LimitsTest, AnUnmappedUidIsNotTheUserWhoseNumberItShows) {
+TEST_P(LimitsTest, AnUnmappedUidIsNotTheUserWhoseNumberItShows) {
   if (!test::CanBecomeOthers()) GTEST_SKIP() << test::kNeedsRoot;
   if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
   ASSERT_EQ(::chmod(dir_.path().c_str(), 0711), 0);
@@ -281,8 +286,8 @@ TEST_F(LimitsTest, AnUnmappedUidIsNotTheUserWhoseNumberItShows) {
     }
     // 1: not let in. 2: let in, and shown as unmapped.
     const int result = test::RunAs(kGuest, [&] {
-      const auto channel =
-          Channel::Connect(dir_.Address("s"), {.server_uid = 0});
+      const auto channel = Channel::Connect(
+          dir_.Address("s"), {.server_uid = 0, .wire = GetParam()});
       const auto hello = v1::SessionClient(**channel).Hello({}, {});
       if (!hello.ok()) return 1;
       return hello->caller().is_unmapped() && hello->caller().uid() == 65534
@@ -297,12 +302,12 @@ TEST_F(LimitsTest, AnUnmappedUidIsNotTheUserWhoseNumberItShows) {
 
 // Limits.
 
-TEST_F(LimitsTest, CallsBeyondTheLimitOfAConnectionAreRefusedAndNameIt) {
+TEST_P(LimitsTest, CallsBeyondTheLimitOfAConnectionAreRefusedAndNameIt) {
   Start({.max_calls_per_connection = 3});
   // Another connection, which is free to call.
-  const auto other = Channel::Connect(dir_.Address("s"));
+  const auto other = Connect();
   const auto in_flight = [&] {
-    const auto status = v1::AdminClient(**other).ServerStatus({}, {});
+    const auto status = v1::AdminClient(*other).ServerStatus({}, {});
     return status.ok() ? status->connections(0).calls_in_flight() : 99;
   };
   // A call is in flight until its answer is written.
@@ -318,7 +323,7 @@ TEST_F(LimitsTest, CallsBeyondTheLimitOfAConnectionAreRefusedAndNameIt) {
   EXPECT_EQ(Limit("max_calls_per_connection").limit(), 3u);
 }
 
-TEST_F(LimitsTest, RequestsBeyondTheMemoryAreRefusedUntilOthersHaveEnded) {
+TEST_P(LimitsTest, RequestsBeyondTheMemoryAreRefusedUntilOthersHaveEnded) {
   Start({.max_message_bytes = 1 << 20,
          .max_request_memory = 2 << 20,
          .max_request_memory_per_uid = 1 << 20});
@@ -340,7 +345,7 @@ TEST_F(LimitsTest, RequestsBeyondTheMemoryAreRefusedUntilOthersHaveEnded) {
       Eventually([&] { return Limit("max_request_memory").used() == 0; }));
 }
 
-TEST_F(LimitsTest, MessagesBeyondTheSizeAreRefusedAndCounted) {
+TEST_P(LimitsTest, MessagesBeyondTheSizeAreRefusedAndCounted) {
   Start({.max_message_bytes = 1000});
   // Over ttrpc a client learns of the limit, and does not send them.
   channel_ = *Channel::Connect(dir_.Address("s"), {.wire = ClientWire::kGrpc});
@@ -361,7 +366,7 @@ TEST_F(LimitsTest, MessagesBeyondTheSizeAreRefusedAndCounted) {
   EXPECT_THAT(probe.Echo(ItemOf(900), {}), IsOk());
 }
 
-TEST_F(LimitsTest, AnswersBeyondTheSizeAreNotSentAndCounted) {
+TEST_P(LimitsTest, AnswersBeyondTheSizeAreNotSentAndCounted) {
   Start({.max_reply_bytes = 100'000});
   Item request;
   request.set_number(200'000);
@@ -371,7 +376,7 @@ TEST_F(LimitsTest, AnswersBeyondTheSizeAreNotSentAndCounted) {
   EXPECT_EQ(Refusals("reply-too-large"), 1u);
 }
 
-TEST_F(LimitsTest, CallsThatFindTheQueueFullAreRefusedAndCounted) {
+TEST_P(LimitsTest, CallsThatFindTheQueueFullAreRefusedAndCounted) {
   Start({.workers = 1, .max_queued_calls = 1});
   HangingCalls calls;
   calls.Begin(*channel_);
@@ -386,9 +391,9 @@ TEST_F(LimitsTest, CallsThatFindTheQueueFullAreRefusedAndCounted) {
   EXPECT_EQ(Limit("max_queued_calls").limit(), 1u);
 }
 
-TEST_F(LimitsTest, ACallIsAnsweredWhileAnotherConnectionHasAllThatItMay) {
+TEST_P(LimitsTest, ACallIsAnsweredWhileAnotherConnectionHasAllThatItMay) {
   Start({.workers = 4, .max_queued_calls = 4});
-  const auto greedy = *Channel::Connect(dir_.Address("s"));
+  const auto greedy = Connect();
   HangingCalls calls;
   // Of the workers, all but one.
   for (int i = 1; i <= 3; ++i) {
@@ -409,7 +414,7 @@ TEST_F(LimitsTest, ACallIsAnsweredWhileAnotherConnectionHasAllThatItMay) {
   EXPECT_EQ(Limit("max_queued_calls").used(), 2u);
 }
 
-TEST_F(LimitsTest, RequestsOfAllTogetherBeyondTheMemoryAreRefused) {
+TEST_P(LimitsTest, RequestsOfAllTogetherBeyondTheMemoryAreRefused) {
   Start({.max_message_bytes = 1 << 20,
          .max_request_memory = 1 << 20,
          .max_request_memory_per_uid = 2 << 20});
@@ -421,7 +426,7 @@ TEST_F(LimitsTest, RequestsOfAllTogetherBeyondTheMemoryAreRefused) {
                        HasSubstr("max_request_memory)")));
 }
 
-TEST_F(LimitsTest, MemoryThatHasNoRoomForAMessageIsRefusedAtStart) {
+TEST_P(LimitsTest, MemoryThatHasNoRoomForAMessageIsRefusedAtStart) {
   EXPECT_THAT(Server::Start({.address = dir_.Address("s"),
                              .services = {Serve(probe_)},
                              .max_message_bytes = std::size_t{1} << 30}),
@@ -429,7 +434,7 @@ TEST_F(LimitsTest, MemoryThatHasNoRoomForAMessageIsRefusedAtStart) {
                        HasSubstr("max_request_memory_per_uid")));
 }
 
-TEST_F(LimitsTest, AStreamThatNobodyReadsIsEnded) {
+TEST_P(LimitsTest, AStreamThatNobodyReadsIsEnded) {
   Start({.write_timeout = absl::Milliseconds(100)});
   Item request;
   request.set_number(10'000'000);
@@ -442,7 +447,7 @@ TEST_F(LimitsTest, AStreamThatNobodyReadsIsEnded) {
   EXPECT_TRUE(Eventually([&] { return Status().connections_size() == 1; }));
 }
 
-TEST_F(LimitsTest, RefusalsThatNobodyReadsEndTheConnection) {
+TEST_P(LimitsTest, RefusalsThatNobodyReadsEndTheConnection) {
   ServerOptions options{.write_timeout = absl::Seconds(1)};
   ASSERT_THAT(options.access.AddRule("tests.wire.Probe/Echo=user:1"), IsOk());
   Start(std::move(options));
@@ -458,7 +463,7 @@ TEST_F(LimitsTest, RefusalsThatNobodyReadsEndTheConnection) {
   EXPECT_TRUE(Eventually([&] { return Status().connections_size() == 1; }));
 }
 
-TEST_F(LimitsTest, AStreamThatNobodyReadsHoldsLittle) {
+TEST_P(LimitsTest, AStreamThatNobodyReadsHoldsLittle) {
   Start();
   constexpr std::size_t kMessage = 8 << 10;
   const UniqueFd deaf = test::ConnectTo(dir_.File("s"));
@@ -479,17 +484,17 @@ TEST_F(LimitsTest, AStreamThatNobodyReadsHoldsLittle) {
             (std::size_t{64} << 10) + 3 * kMessage);
 }
 
-TEST_F(LimitsTest, AnAnswerThatNobodyReadsIsDropped) {
+TEST_P(LimitsTest, AnAnswerThatNobodyReadsIsDropped) {
   if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
   test::Child client([&] {
     go_.WaitClosed();
-    const auto channel = Channel::Connect(dir_.Address("s"));
-    if (!(*channel)->WaitForConnected(absl::Seconds(20)).ok()) return 1;
+    const auto channel = Connect();
+    if (!channel->WaitForConnected(absl::Seconds(20)).ok()) return 1;
     Item request;
     request.set_number(48 << 20);
-    ProbeClient(**channel).Grow(request, {}, [](const auto&) {});
+    ProbeClient(*channel).Grow(request, {}, [](const auto&) {});
     // Goes the same way, so the first one is there when this is answered.
-    ProbeClient(**channel).Echo({}).IgnoreError();
+    ProbeClient(*channel).Echo({}).IgnoreError();
     ::raise(SIGSTOP);
     return 0;
   });
@@ -500,7 +505,7 @@ TEST_F(LimitsTest, AnAnswerThatNobodyReadsIsDropped) {
 }
 
 // It makes room for no more than HTTP/2 gives everybody.
-TEST_F(LimitsTest, AnAnswerBeyondTheWindowIsDroppedAndTheConnectionStays) {
+TEST_P(LimitsTest, AnAnswerBeyondTheWindowIsDroppedAndTheConnectionStays) {
   Start({.write_timeout = absl::Seconds(1)});
   Item request;
   request.set_number(1 << 20);
@@ -524,7 +529,7 @@ TEST_F(LimitsTest, AnAnswerBeyondTheWindowIsDroppedAndTheConnectionStays) {
   EXPECT_EQ(Refusals("slow-reader"), 1u);
 }
 
-TEST_F(LimitsTest, AClientThatReadsSlowlyButReadsIsServed) {
+TEST_P(LimitsTest, AClientThatReadsSlowlyButReadsIsServed) {
   Start({.write_timeout = absl::Seconds(3)});
   Item request;
   request.set_number(10'000'000);
@@ -545,7 +550,7 @@ TEST_F(LimitsTest, AClientThatReadsSlowlyButReadsIsServed) {
   EXPECT_EQ(Status().connections_size(), 2);
 }
 
-TEST_F(LimitsTest, ASilentClientStreamIsEndedAndItsWorkerIsFree) {
+TEST_P(LimitsTest, ASilentClientStreamIsEndedAndItsWorkerIsFree) {
   Start({.workers = 2, .read_timeout = absl::Milliseconds(100)});
   EXPECT_EQ(Limit("read_timeout_ms").limit(), 100u);
   ProbeClient probe(*channel_);
@@ -559,7 +564,7 @@ TEST_F(LimitsTest, ASilentClientStreamIsEndedAndItsWorkerIsFree) {
   EXPECT_THAT(silent_both_ways.status(), StatusIs(StatusCode::kCancelled));
 }
 
-TEST_F(LimitsTest, AClientThatSendsSlowlyButSendsIsServed) {
+TEST_P(LimitsTest, AClientThatSendsSlowlyButSendsIsServed) {
   Start({.read_timeout = absl::Seconds(3)});
   auto chat = ProbeClient(*channel_).Chat({});
   const absl::Time end = absl::Now() + absl::Seconds(5);
@@ -572,7 +577,7 @@ TEST_F(LimitsTest, AClientThatSendsSlowlyButSendsIsServed) {
   EXPECT_EQ(Refusals("slow-writer"), 0u);
 }
 
-TEST_F(LimitsTest, AHandlerThatIsNotBlockedInReadIsLeftAlone) {
+TEST_P(LimitsTest, AHandlerThatIsNotBlockedInReadIsLeftAlone) {
   Start({.read_timeout = absl::Seconds(1)});
   ProbeClient probe(*channel_);
   auto by_callback = probe.Sum({});
@@ -593,16 +598,16 @@ TEST_F(LimitsTest, AHandlerThatIsNotBlockedInReadIsLeftAlone) {
   EXPECT_EQ(Refusals("slow-writer"), 2u);
 }
 
-TEST_F(LimitsTest, AConnectionWithoutCallsIsEndedOneWithACallIsNot) {
+TEST_P(LimitsTest, AConnectionWithoutCallsIsEndedOneWithACallIsNot) {
   Start({.idle_timeout = absl::Milliseconds(100)});
-  const auto busy = Channel::Connect(dir_.Address("s"));
+  const auto busy = Connect();
   HangingCalls calls;
-  calls.BeginLater(**busy);
+  calls.BeginLater(*busy);
   ASSERT_TRUE(probe_.began.Wait());
   // One after the other, so that the busy one has been there for long.
   for (int i = 0; i < 3; ++i) {
-    const auto idle = Channel::Connect(dir_.Address("s"));
-    const auto session = (*idle)->OpenSession(absl::Seconds(20));
+    const auto idle = Connect();
+    const auto session = idle->OpenSession(absl::Seconds(20));
     ASSERT_THAT(session, IsOk());
     EXPECT_TRUE((*session)->WaitOver(absl::Seconds(20)));
   }
@@ -620,7 +625,7 @@ TEST_F(LimitsTest, AConnectionWithoutCallsIsEndedOneWithACallIsNot) {
 }
 
 // gRPC shows it to us when all of it is there.
-TEST_F(LimitsTest, AConnectionWhoseRequestStillComesIsNotIdle) {
+TEST_P(LimitsTest, AConnectionWhoseRequestStillComesIsNotIdle) {
   Start({.idle_timeout = absl::Seconds(2)});
   const std::string call =
       test::Greeting() + test::UnaryCall(1, "/tests.wire.Probe/Echo",
@@ -646,7 +651,7 @@ TEST_F(LimitsTest, AConnectionWhoseRequestStillComesIsNotIdle) {
   })) << "its end is noticed still";
 }
 
-TEST_F(LimitsTest, StatusShowsWhatConnectionsDo) {
+TEST_P(LimitsTest, StatusShowsWhatConnectionsDo) {
   Start();
   ASSERT_THAT(ProbeClient(*channel_).Echo(ItemOf(100'000), {}), IsOk());
   EXPECT_TRUE(Eventually(
@@ -665,9 +670,17 @@ TEST_F(LimitsTest, StatusShowsWhatConnectionsDo) {
   EXPECT_EQ(Limit("max_connections_per_uid").used(), 1u);
   EXPECT_GT(Limit("descriptors").used(), 3u);
   EXPECT_GT(Limit("descriptors").limit(), Limit("descriptors").used());
-  channel_ = *Channel::Connect(dir_.Address("s"));
+  channel_ = Connect();
   EXPECT_TRUE(Eventually([&] { return Status().connections_size() == 1; }));
 }
+
+INSTANTIATE_TEST_SUITE_P(Over, LimitsTest,
+                         ::testing::Values(ClientWire::kGrpc,
+                                           ClientWire::kTtrpc),
+                         [](const auto& wire) {
+                           return wire.param == ClientWire::kGrpc ? "Grpc"
+                                                                  : "Ttrpc";
+                         });
 
 }  // namespace
 }  // namespace tandem::rpc

@@ -26,11 +26,13 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "rpc/base/unique_fd.h"
+#include "rpc/client/channel.h"
 #include "rpc/server/server.h"
 #include "rpc/socket/dial.h"
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
 #include "rpc/wire/ttrpc/frame.h"
+#include "tandem/rpc/v1/admin.tandem.h"
 #include "tandem/rpc/v1/session.pb.h"
 #include "tests/rpc/wire/probe_service.h"
 #include "tests/rpc/wire/ttrpc_peer.h"
@@ -492,6 +494,18 @@ TEST_F(TtrpcWireTest, WhoDoesNotReadLosesCallsAndThenTheConnection) {
     return ::poll(&ended, 1, 0) == 1;
   }));
   ExpectServes();
+  // First the call, then the connection.
+  const auto channel = tandem::rpc::Channel::Connect(
+      dir_.Address("server"), {.wire = tandem::rpc::ClientWire::kTtrpc});
+  ASSERT_THAT(channel, IsOk());
+  const auto status =
+      tandem::rpc::v1::AdminClient(**channel).ServerStatus({}, {});
+  ASSERT_THAT(status, IsOk());
+  for (const auto& refusal : status->refusals()) {
+    if (refusal.reason() == "slow-reader") {
+      EXPECT_GE(refusal.count(), 2u);
+    }
+  }
 }
 
 TEST_F(TtrpcWireTest, AStreamThatIsNotReadIsEndedAndItsNeighboursAreNot) {
