@@ -155,6 +155,53 @@ std::unique_ptr<rpc::testing::Process> StartApp(
   return *std::move(app);
 }
 
+TEST(StatusTest, ShowsTheLimitsThatAProgramWasGiven) {
+  Cli cli;
+  const std::vector<std::string> given = {"--max-connections",
+                                          "11",
+                                          "--max-connections-per-uid",
+                                          "7",
+                                          "--max-calls-per-connection",
+                                          "13",
+                                          "--max-request-memory",
+                                          "256M",
+                                          "--idle-timeout",
+                                          "90s"};
+  const auto expect = [&](const std::string& path) {
+    const auto status = StatusOf(cli, "unix:" + path);
+    const auto& limits = status["limits"];
+    EXPECT_EQ(limits["max_connections"]["limit"], 11) << status;
+    EXPECT_EQ(limits["max_connections_per_uid"]["limit"], 7);
+    EXPECT_EQ(limits["max_calls_per_connection"]["limit"], 13);
+    EXPECT_EQ(limits["max_request_memory"]["limit"], 256 << 20);
+    EXPECT_EQ(limits["max_request_memory_per_uid"]["limit"], 128 << 20);
+    EXPECT_EQ(limits["idle_timeout_ms"]["limit"], 90'000);
+  };
+  const auto app = StartApp(cli, cli.File("app.sock"), given);
+  expect(cli.File("app.sock"));
+  std::vector<std::string> command{TANDEM_BIN_DIR "/tandem-node",
+                                   "--app",
+                                   "unix:" + cli.File("app.sock"),
+                                   "--listen",
+                                   "unix:" + cli.File("node.sock"),
+                                   "--data",
+                                   cli.File("node")};
+  command.insert(command.end(), given.begin(), given.end());
+  const auto node = rpc::testing::Process::Start(
+      {.command = command, .log_path = cli.File("node.log")});
+  ASSERT_THAT(node, IsOk());
+  const auto channel = rpc::Channel::Connect("unix:" + cli.File("node.sock"));
+  ASSERT_THAT(channel, IsOk());
+  ASSERT_THAT((*channel)->WaitForConnected(kLong), IsOk());
+  expect(cli.File("node.sock"));
+  // It is held to them: the node has some connections, we take the rest.
+  std::vector<rpc::UniqueFd> clients;
+  for (int i = 0; i < 7; ++i) {
+    clients.push_back(test::ConnectTo(cli.File("app.sock")));
+  }
+  EXPECT_TRUE(test::IsClosed(clients.back()));
+}
+
 TEST(StatusTest, CountsAUserWhoIsRefused) {
   if (::geteuid() != 0 || ::access("/usr/bin/setpriv", X_OK) != 0) {
     GTEST_SKIP() << "NOT TESTED: needs root and setpriv (apt-get install "
