@@ -21,6 +21,8 @@ constexpr absl::Duration kLongestWait = absl::Hours(1);
 // An empty transaction takes two bytes of a request, and hundreds of ours.
 constexpr int kMaxBatch = 65'536;
 constexpr std::size_t kHashBytes = 32;
+// Of a block that is kept for who asks for its transactions one by one.
+constexpr std::size_t kMostKeptBytes = 16 << 20;
 
 template <typename Request>
 absl::Duration WaitOf(const Request& request) {
@@ -146,7 +148,9 @@ void NodeService::Query(rpc::Call& call, const v1::QueryRequest& request,
   question.set_height(request.height());
   question.set_prove(request.prove());
   auto answer = std::make_shared<rpc::Reply<v1::QueryReply>>(std::move(reply));
-  node_.Query(question, call.deadline() - absl::Now(),
+  // So that the client is told that it is the application that does not answer.
+  const absl::Time answer_by = AnswerBy(call, absl::InfiniteDuration());
+  node_.Query(question, answer_by - absl::Now(),
               [answer](absl::StatusOr<tendermint::abci::ResponseQuery> result) {
                 if (result.ok()) {
                   answer->Send(ReplyOf(*result));
@@ -194,6 +198,23 @@ absl::StatusOr<v1::CommittedBlock> NodeService::GetBlock(
                                                     : request.height());
 }
 
+absl::StatusOr<std::shared_ptr<const v1::CommittedBlock>>
+NodeService::LoadAskedFor(std::int64_t height) {
+  {
+    rpc::MutexLock lock(asked_mu_);
+    if (asked_for_ != nullptr &&
+        asked_for_->block().header().height() == height) {
+      return asked_for_;
+    }
+  }
+  TANDEM_ASSIGN_OR_RETURN(v1::CommittedBlock block,
+                          store_.LoadCommitted(height));
+  auto loaded = std::make_shared<const v1::CommittedBlock>(std::move(block));
+  rpc::MutexLock lock(asked_mu_);
+  asked_for_ = loaded->ByteSizeLong() <= kMostKeptBytes ? loaded : nullptr;
+  return loaded;
+}
+
 absl::StatusOr<v1::GetTransactionReply> NodeService::GetTransaction(
     rpc::Call& call, const v1::GetTransactionRequest& request) {
   const std::string& hash = request.hash();
@@ -208,11 +229,9 @@ absl::StatusOr<v1::GetTransactionReply> NodeService::GetTransaction(
   const Executor::Tip tip = node_.tip();
   const auto place = store_.FindTransaction(hash);
   if (place.ok() && place->height <= tip.height) {
-    TANDEM_ASSIGN_OR_RETURN(v1::CommittedBlock block,
-                            store_.LoadCommitted(place->height));
+    TANDEM_ASSIGN_OR_RETURN(const auto block, LoadAskedFor(place->height));
     reply.set_state(v1::GetTransactionReply::COMMITTED);
-    *reply.mutable_result() =
-        std::move(*block.mutable_results(static_cast<int>(place->index)));
+    *reply.mutable_result() = block->results(static_cast<int>(place->index));
     return reply;
   }
   if (!place.ok() && !absl::IsNotFound(place.status())) return place.status();

@@ -3,6 +3,8 @@
 #ifndef TANDEM_NODE_NODE_SERVICE_H_
 #define TANDEM_NODE_NODE_SERVICE_H_
 
+#include <cstdint>
+#include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -13,6 +15,7 @@
 #include "node/submission.h"
 #include "node/subscriptions.h"
 #include "node/validator_key.h"
+#include "rpc/base/mutex.h"
 #include "tandem/node/v1/node.tandem.h"
 
 namespace tandem::node {
@@ -49,6 +52,10 @@ class NodeService final : public v1::NodeHandler {
              absl::Duration timeout, Submission::Done done);
   // Whether a transaction waits for a block, or is in one that is not finished.
   absl::StatusOr<bool> IsPending(const std::string& hash) const;
+  // The block, which is read once for who asks for all its transactions: after
+  // a call that broke a client does.
+  absl::StatusOr<std::shared_ptr<const v1::CommittedBlock>> LoadAskedFor(
+      std::int64_t height) ABSL_LOCKS_EXCLUDED(asked_mu_);
 
   Node& node_;
   BlockStore& store_;
@@ -58,6 +65,10 @@ class NodeService final : public v1::NodeHandler {
   const std::string instance_id_;
   const absl::Time started_;
   SubmissionDeadlines deadlines_;
+
+  rpc::Mutex asked_mu_;
+  std::shared_ptr<const v1::CommittedBlock> asked_for_
+      ABSL_GUARDED_BY(asked_mu_);
 };
 
 }  // namespace tandem::node

@@ -125,7 +125,12 @@ void BatchSender::HandIn(std::vector<Submission>& batch, Waiting& waiting,
 
 void BatchSender::AskFor(std::vector<Submission>& batch, Waiting& waiting,
                          absl::Time first_sent) {
+  const absl::Time end = first_sent + options_.timeout;
   for (const std::size_t place : std::exchange(waiting.to_ask_for, {})) {
+    if (absl::Now() >= end) {
+      waiting.to_ask_for.push_back(place);
+      continue;
+    }
     Submission& submission = batch[place];
     v1::GetTransactionRequest request;
     request.set_hash(submission.result.hash());

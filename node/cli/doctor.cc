@@ -88,6 +88,12 @@ Finding SayHello(const std::string& address, uid_t uid,
     return {Finding::Kind::kNote, "it speaks gRPC, but is not built on Tandem",
             ""};
   }
+  if (absl::IsDeadlineExceeded(hello)) {
+    return {Finding::Kind::kProblem, std::string(hello.message()),
+            "it was stopped (kill -CONT lets it go on), hangs, or is no server "
+            "of this kind: its log may say more; else end it, and start it "
+            "again"};
+  }
   return {Finding::Kind::kProblem,
           absl::StrCat("it does not serve uid ", ::geteuid(), ": ",
                        hello.message()),

@@ -249,7 +249,8 @@ TEST_F(DoctorTest, KnowsAServerThatSaysNothing) {
   const Outcome outcome = Examine(path);
   EXPECT_EQ(outcome.status, 1);
   EXPECT_THAT(outcome.out, AllOf(HasSubstr("holds no lock"),
-                                 HasSubstr("problem: it does not serve uid")));
+                                 HasSubstr("did not answer Hello within"),
+                                 HasSubstr("mend: it was stopped")));
 }
 
 TEST_F(DoctorTest, KnowsADirectoryThatKeepsThoseOutWhomTheModeInvites) {

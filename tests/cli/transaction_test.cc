@@ -2,7 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <string_view>
 
+#include "absl/strings/escaping.h"
+#include "rpc/base/sha256.h"
 #include "tests/cli/cli.h"
 
 namespace tandem::node::testing {
@@ -30,6 +33,26 @@ TEST_F(TransactionTest, SaysWhereItIsCommitted) {
   EXPECT_EQ(outcome.status, 0) << outcome.err;
   EXPECT_THAT(outcome.out,
               HasSubstr(": committed in block 2, place 0, code 0"));
+}
+
+TEST_F(TransactionTest, EachHasItsPlaceInItsBlock) {
+  ASSERT_EQ(cli_.Run({"submit"}, "a=1\nb=2\nc=3\n").status, 0);
+  const auto hash = [](std::string_view tx) {
+    return absl::BytesToHexString(rpc::Sha256(tx));
+  };
+  const auto objects =
+      cli_.Run({"tx", "--json", hash("c=3"), kHash, hash("a=1"), hash("b=2")})
+          .Objects();
+  ASSERT_THAT(objects, SizeIs(4));
+  EXPECT_EQ(objects[0]["height"], 3);
+  EXPECT_EQ(objects[0]["hash"], hash("c=3"));
+  EXPECT_EQ(objects[0]["index"], 2);
+  EXPECT_EQ(objects[1]["height"], 2);
+  EXPECT_EQ(objects[1]["index"], 0);
+  EXPECT_EQ(objects[2]["hash"], hash("a=1"));
+  EXPECT_EQ(objects[2]["index"], 0);
+  EXPECT_EQ(objects[3]["height"], 3);
+  EXPECT_EQ(objects[3]["index"], 1);
 }
 
 TEST_F(TransactionTest, OneThatIsNotThereIsAnError) {

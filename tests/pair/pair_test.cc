@@ -333,6 +333,17 @@ TEST(PairTest, AnAppThatHangsKeepsNoReaderWaiting) {
   EXPECT_THAT(pair.Commit("b=2"), IsOk());
 }
 
+TEST(PairTest, WhoQueriesAnAppThatHangsIsToldThatItDoes) {
+  Pair pair;
+  ASSERT_THAT(pair.Start(), IsOk());
+  ASSERT_THAT(pair.app().Suspend(), IsOk());
+  EXPECT_THAT(pair.client().Query({}, {.timeout = absl::Seconds(4)}),
+              StatusIs(absl::StatusCode::kDeadlineExceeded,
+                       HasSubstr(pair.app().address())));
+  ASSERT_THAT(pair.app().Resume(), IsOk());
+  EXPECT_THAT(pair.client().Query({}), IsOk());
+}
+
 TEST(PairTest, TheCallInWhichAnAppHangsIsNamedAndItGoesOn) {
   Pair pair;
   ASSERT_THAT(pair.Start(), IsOk());
