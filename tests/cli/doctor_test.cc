@@ -9,6 +9,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -59,6 +60,47 @@ TEST_F(DoctorTest, IsNoRefusalToTheServerItLooksAt) {
             before["server"]["unused_connections"]);
   EXPECT_EQ(after["refusals"], before["refusals"]);
   EXPECT_EQ(after["refusals"]["left-early"], 0);
+}
+
+// Of each file below a directory what a write, a chmod or a new file in its
+// place would change.
+std::map<std::string, std::string> Look(const std::string& directory) {
+  std::map<std::string, std::string> files;
+  const auto look = [&files](const std::string& path) {
+    struct stat seen;
+    ASSERT_EQ(::lstat(path.c_str(), &seen), 0) << path;
+    std::string& file = files[path];
+    file = absl::StrCat(seen.st_ino, " ", seen.st_mode, " ", seen.st_uid, " ",
+                        seen.st_gid, " ", seen.st_nlink, " ", seen.st_size, " ",
+                        seen.st_mtim.tv_sec, ".", seen.st_mtim.tv_nsec, " ",
+                        seen.st_ctim.tv_sec, ".", seen.st_ctim.tv_nsec);
+  };
+  look(directory);
+  for (const auto& entry :
+       std::filesystem::recursive_directory_iterator(directory)) {
+    look(entry.path());
+  }
+  return files;
+}
+
+TEST_F(DoctorTest, ChangesNothing) {
+  const std::string place = cli_.File("place");
+  ASSERT_TRUE(std::filesystem::create_directory(place));
+  const auto live = test::ListenAt(place + "/live.sock");
+  test::BindTo(place + "/dead.sock").Reset();
+  std::ofstream(place + "/.dead.sock.lock") << "4194304\n";
+  test::BindTo(place + "/.s0123abcd").Reset();
+  std::ofstream(place + "/file.sock") << "precious";
+  std::filesystem::create_symlink("live.sock", place + "/link.sock");
+  ASSERT_TRUE(std::filesystem::create_directory(place + "/open"));
+  ASSERT_EQ(::chmod((place + "/open").c_str(), 0777), 0);
+  const auto before = Look(place);
+  EXPECT_EQ(cli_.Run({"doctor", place}).status, 1);
+  for (const char* name : {"live.sock", "dead.sock", "file.sock", "link.sock",
+                           "none.sock", "open/none.sock"}) {
+    Examine(place + "/" + name);
+  }
+  EXPECT_EQ(Look(place), before);
 }
 
 TEST_F(DoctorTest, PrintsAnObjectPerSocket) {
