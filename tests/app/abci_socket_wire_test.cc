@@ -97,7 +97,7 @@ class EchoApplication final : public Application {
   }
   absl::StatusOr<abci::ResponseCheckTx> CheckTx(
       const abci::RequestCheckTx& request) override {
-    if (request.tx() == "block") {
+    if (request.tx().starts_with("block")) {
       blocked_.set_value();
       is_released_.wait();
     }
@@ -363,7 +363,7 @@ TEST_F(AbciSocketWireTest, AConnectionWhoseCallsAreRefusedTooOftenIsEnded) {
 }
 
 TEST_F(AbciSocketWireTest, ARequestThatBlocksHoldsUpItsConnectionAlone) {
-  Start();
+  Start({.poll_threads = 1});
   Client client = Connect();
   client.Send(CheckTx("block"));
   client.Send(CheckTx("behind"));
@@ -441,6 +441,27 @@ TEST_F(AbciSocketWireTest, RequestsThatMemoryIsShortForEndTheConnectionAlone) {
   EXPECT_EQ(holder.ReadData().size(), kMost - 100);
 }
 
+TEST_F(AbciSocketWireTest, RequestsInFlightAreHeldAgainstTheMemory) {
+  // Small enough to come in one go.
+  constexpr std::size_t kLarge = 40'000;
+  Start({.max_message_bytes = 50'000,
+         .max_request_memory = 60'000,
+         .max_request_memory_per_uid = 60'000});
+  Client holder = Connect();
+  holder.Send(CheckTx("block" + std::string(kLarge, 'x')));
+  application_.AwaitBlocked();
+  Client client = Connect();
+  client.Send(CheckTx(std::string(kLarge, 'x')));
+  EXPECT_THAT(client.ReadException(), HasSubstr("max_request_memory"));
+  EXPECT_EQ(Refusals("out-of-request-memory"), 1u);
+  client.Send(CheckTx("little"));
+  EXPECT_EQ(client.ReadData(), "little");
+  application_.Release();
+  EXPECT_EQ(holder.ReadData().size(), 5 + kLarge);
+  client.Send(CheckTx(std::string(kLarge, 'x')));
+  EXPECT_EQ(client.ReadData().size(), kLarge);
+}
+
 TEST_F(AbciSocketWireTest, AnAnswerThatIsTooLargeIsAnExceptionAndCounted) {
   Start({.max_reply_bytes = 1000});
   Client client = Connect();
@@ -470,9 +491,12 @@ TEST_F(AbciSocketWireTest, WhatIsNoRequestEndsTheConnectionAlone) {
   EXPECT_EQ(client.ReadData(), "a");
   client.SendBytes(std::string("\x02\x0f\x00", 3));
   EXPECT_THAT(client.ReadException(), HasSubstr("INVALID_ARGUMENT"));
+  // What follows may be anything.
+  client.Send(CheckTx("c"));
   EXPECT_EQ(client.Read(), std::nullopt);
   other.Send(CheckTx("b"));
   EXPECT_EQ(other.ReadData(), "b");
+  EXPECT_EQ(application_.checked(), 2);
   EXPECT_EQ(Refusals("message-too-large"), 0u);
 }
 
@@ -508,6 +532,11 @@ TEST_F(AbciSocketWireTest, AStopLetsWhatRunsEnd) {
   application_.AwaitBlocked();
   std::future<bool> stopped = std::async(
       std::launch::async, [this] { return server_->Stop(absl::Seconds(30)); });
+  // The socket is gone: it stops, and waits.
+  const std::string path = dir_.File("app.sock");
+  ASSERT_TRUE(Eventually([&] { return ::access(path.c_str(), F_OK) != 0; }));
+  pollfd ended = {client.fd(), POLLRDHUP, 0};
+  EXPECT_EQ(::poll(&ended, 1, 100), 0);
   application_.Release();
   EXPECT_EQ(client.ReadData(), "block");
   EXPECT_EQ(client.Read(), std::nullopt);
