@@ -2,6 +2,9 @@
 
 #include <utility>
 
+#include "absl/time/clock.h"
+#include "rpc/base/futex.h"
+
 namespace tandem::rpc {
 
 BlockingCall::BlockingCall(const Method& of,
@@ -9,45 +12,36 @@ BlockingCall::BlockingCall(const Method& of,
   method = &of;
   reply = into;
   blocking = this;
-  done = [](ClientCall* call) { static_cast<BlockingCall*>(call)->End(); };
+  done = [](ClientCall* call) {
+    static_cast<BlockingCall*>(call)->Tell(kOver);
+  };
 }
 
 absl::Status BlockingCall::Run(Transport& transport,
                                const google::protobuf::MessageLite& request,
                                const CallOptions& options) {
   transport.Start(this, request, options);
-  if (place_ != nullptr) place_->Wait(*this, id_);
-  {
-    // Who ended it may hold the lock yet.
-    MutexLock lock(mu_);
-    mu_.Await([this] { return is_over(); });
-  }
+  if (place_ != nullptr) place_->Wait(*this, id_, deadline_);
+  Await(kOver, absl::InfiniteFuture());
   return std::move(status);
 }
 
-void BlockingCall::End() {
-  // Notified under the lock: the caller frees the call once it sees is_over_.
-  MutexLock lock(mu_);
-  is_over_.store(true, std::memory_order_release);
-  mu_.NotifyOne();
+void BlockingCall::Tell(std::uint32_t what) {
+  const std::atomic<std::uint32_t>* const word = &state_;
+  if ((state_.fetch_or(what, std::memory_order_acq_rel) & kAsleep) != 0) {
+    WakeSleeper(word);
+  }
 }
 
-void BlockingCall::GiveTurn() {
-  MutexLock lock(mu_);
-  has_turn_ = true;
-  mu_.NotifyOne();
-}
-
-bool BlockingCall::TakeTurn() {
-  MutexLock lock(mu_);
-  return std::exchange(has_turn_, false);
-}
-
-void BlockingCall::AwaitTurn(absl::Time deadline) {
-  MutexLock lock(mu_);
-  mu_.AwaitUntil(deadline, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return is_over() || has_turn_;
-  });
+void BlockingCall::Await(std::uint32_t what, absl::Time deadline) {
+  std::uint32_t state = state_.load(std::memory_order_acquire);
+  if ((state & what) != 0) return;
+  state = state_.fetch_or(kAsleep, std::memory_order_acq_rel) | kAsleep;
+  while ((state & what) == 0 && absl::Now() < deadline) {
+    SleepWhile(state_, state, deadline);
+    state = state_.load(std::memory_order_acquire);
+  }
+  state_.fetch_and(~kAsleep, std::memory_order_relaxed);
 }
 
 }  // namespace tandem::rpc

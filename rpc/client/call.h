@@ -14,7 +14,6 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "google/protobuf/message_lite.h"
-#include "rpc/base/mutex.h"
 #include "rpc/client/spare_memory.h"
 #include "rpc/client/transport.h"
 #include "rpc/wire/method.h"
@@ -29,10 +28,21 @@ class BlockingCall final : public ClientCall {
   // Where a caller waits that may have to read its answer itself.
   class Place {
    public:
+    struct Entry;
     virtual ~Place() = default;
-    // Returns once `call` is over, or will be without this thread. `id` is what
-    // WaitAt() was told.
-    virtual void Wait(BlockingCall& call, std::uint32_t id) = 0;
+    // Returns once `call` is over, or will be without this thread. `id` and
+    // `deadline` are what WaitAt() was told.
+    virtual void Wait(BlockingCall& call, std::uint32_t id,
+                      absl::Time deadline) = 0;
+  };
+
+  // What a place keeps of the callers who wait there, guarded by the place.
+  struct Place::Entry {
+    BlockingCall* before = nullptr;
+    BlockingCall* behind = nullptr;
+    bool is_listed = false;
+    // Somebody is about to end the call.
+    bool is_taken = false;
   };
 
   // `of`'s reply goes to `into`.
@@ -41,33 +51,49 @@ class BlockingCall final : public ClientCall {
   // Begins the call and waits until it is over; returns its status.
   absl::Status Run(Transport& transport,
                    const google::protobuf::MessageLite& request,
-                   const CallOptions& options) ABSL_LOCKS_EXCLUDED(mu_);
+                   const CallOptions& options);
 
   // For Transport::Start: has the caller go to `place`.
-  void WaitAt(std::shared_ptr<Place> place, std::uint32_t id) {
+  void WaitAt(std::shared_ptr<Place> place, std::uint32_t id,
+              absl::Time deadline) {
     place_ = std::move(place);
     id_ = id;
+    deadline_ = deadline;
   }
 
-  bool is_over() const { return is_over_.load(std::memory_order_acquire); }
+  bool is_over() const {
+    return (state_.load(std::memory_order_acquire) & kOver) != 0;
+  }
 
   // For places, of whose callers one at a time has the turn to read.
-  void GiveTurn() ABSL_LOCKS_EXCLUDED(mu_);
+  Place::Entry& entry() { return entry_; }
+  void GiveTurn() { Tell(kTurn); }
   // Whether GiveTurn() was called since the last time.
-  bool TakeTurn() ABSL_LOCKS_EXCLUDED(mu_);
+  bool TakeTurn() {
+    return (state_.fetch_and(~kTurn, std::memory_order_acq_rel) & kTurn) != 0;
+  }
   // Waits until the call is over, it was given the turn, or for `deadline`.
-  void AwaitTurn(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mu_);
+  void AwaitTurn(absl::Time deadline) { Await(kOver | kTurn, deadline); }
 
  private:
-  void End() ABSL_LOCKS_EXCLUDED(mu_);
+  enum State : std::uint32_t {
+    kOver = 1,
+    kTurn = 2,
+    kAsleep = 4,  // The caller is to be woken.
+  };
+
+  // Wakes the caller. If that is kOver, the call may be gone by then.
+  void Tell(std::uint32_t what);
+  // Until one of `what` is told.
+  void Await(std::uint32_t what, absl::Time deadline);
 
   std::shared_ptr<Place> place_;
   std::uint32_t id_ = 0;
+  absl::Time deadline_;
+  Place::Entry entry_;
 
-  Mutex mu_;
-  // Changes under the lock, as if guarded by it.
-  std::atomic<bool> is_over_{false};
-  bool has_turn_ ABSL_GUARDED_BY(mu_) = false;
+  // Of State.
+  std::atomic<std::uint32_t> state_{0};
 };
 
 // Calls and waits. Blocks the thread for at most the call's timeout.

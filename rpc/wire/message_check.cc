@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <string>
+#include <typeinfo>
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/descriptor.h"
@@ -16,6 +17,7 @@ namespace {
 using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
+using google::protobuf::MessageFactory;
 using google::protobuf::MessageLite;
 using google::protobuf::Reflection;
 using google::protobuf::UnknownField;
@@ -89,6 +91,30 @@ absl::Status CheckUnknown(const Descriptor& type,
   return absl::OkStatus();
 }
 
+// A class of messages that has no messages within: nothing but its own unknown
+// fields can be wrong with one.
+struct FlatClass {
+  const std::type_info* type = nullptr;
+  const Descriptor* descriptor = nullptr;
+  const Reflection* reflection = nullptr;
+};
+
+// That of `message`; none where it is not flat, or where messages of the C++
+// class are of different types (DynamicMessage).
+FlatClass FlatClassOf(const Message& message) {
+  const Descriptor& type = *message.GetDescriptor();
+  const Reflection& reflection = *message.GetReflection();
+  for (int i = 0; i < type.field_count(); ++i) {
+    if (type.field(i)->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+      return {};
+    }
+  }
+  if (reflection.GetMessageFactory() != MessageFactory::generated_factory()) {
+    return {};
+  }
+  return {&typeid(message), &type, &reflection};
+}
+
 absl::Status Check(const Message& message) {
   const Descriptor& type = *message.GetDescriptor();
   const Reflection& reflection = *message.GetReflection();
@@ -135,8 +161,18 @@ absl::Status CheckSize(const MessageLite& message, std::size_t max_bytes,
 }
 
 absl::Status CheckFieldTypes(const MessageLite& message) {
+  // The last one that this thread saw: most often the next is of it, too, and
+  // costs little.
+  thread_local FlatClass last;
+  if (&typeid(message) == last.type) {
+    return CheckUnknown(*last.descriptor,
+                        last.reflection->GetUnknownFields(
+                            static_cast<const Message&>(message)));
+  }
   const auto* full = dynamic_cast<const Message*>(&message);
-  return full == nullptr ? absl::OkStatus() : Check(*full);
+  if (full == nullptr) return absl::OkStatus();
+  last = FlatClassOf(*full);
+  return Check(*full);
 }
 
 absl::Status CheckParsed(bool is_parsed, const MessageLite& message,

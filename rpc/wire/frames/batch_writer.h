@@ -72,10 +72,17 @@ class BatchWriter {
     const bool is_in_batch = batch_of_this_thread_ == this;
     MutexLock lock(mu_);
     append(out_);
-    if (is_in_batch && out_.size() < kMaxBatch) {
-      has_ordered_ = true;
+    if (out_.size() < kMaxBatch) {
       CountUnsent();
-      return Room::kEnough;
+      if (is_in_batch) {
+        has_ordered_ = true;
+        return Room::kEnough;
+      }
+      if (is_held_) {
+        has_held_ = true;
+        // Else Release() may not have seen it.
+        if (is_held_) return Room::kEnough;
+      }
     }
     return Send();
   }
@@ -87,6 +94,15 @@ class BatchWriter {
     batch_of_this_thread_ = nullptr;
     const bool has_ordered = has_ordered_.exchange(false);
     return batch_.is_empty() && !has_ordered ? Room::kEnough : SendBatch();
+  }
+
+  // Between them, what other threads write is left to Release(), which sends it
+  // in one go. For a thread that wakes those who will write, and does nothing
+  // else meanwhile; one at a time.
+  void Hold() { is_held_ = true; }
+  Room Release() ABSL_LOCKS_EXCLUDED(mu_) {
+    is_held_ = false;
+    return has_held_.exchange(false) ? SendBatch() : Room::kEnough;
   }
 
   // Goes on where the socket took no more. kResume: again.
@@ -137,6 +153,9 @@ class BatchWriter {
   OutputBuffer batch_;
   // Something in out_ is left to EndBatch().
   std::atomic<bool> has_ordered_{false};
+  // Between Hold() and Release(); something in out_ is left to that.
+  std::atomic<bool> is_held_{false};
+  std::atomic<bool> has_held_{false};
   std::atomic<std::size_t> in_batch_{0};
   std::atomic<std::size_t> unsent_{0};
   std::atomic<std::uint64_t> sent_{0};

@@ -76,9 +76,10 @@ void ClientConnection::Start(ClientCall* call, const MessageLite& request,
   // Whoever cancels does not wake a caller who reads.
   BlockingCall* const blocking =
       options.cancellation.has_value() ? nullptr : call->blocking;
+  const absl::Time deadline = absl::Now() + timeout;
   const std::uint32_t id = Begin({.call = call,
                                   .method = &method,
-                                  .deadline = absl::Now() + timeout,
+                                  .deadline = deadline,
                                   .timeout = timeout,
                                   .is_blocking = blocking != nullptr},
                                  0, &request, options);
@@ -86,7 +87,9 @@ void ClientConnection::Start(ClientCall* call, const MessageLite& request,
     call->status = server_.Closed(method);
     return call->done(call);
   }
-  if (blocking != nullptr) blocking->WaitAt(shared_from_this(), id);
+  if (blocking != nullptr) {
+    blocking->WaitAt(shared_from_this(), id, deadline);
+  }
   WatchCancellation(id, options.cancellation);
 }
 
@@ -215,8 +218,12 @@ std::optional<ClientConnection::Pending> ClientConnection::Take(
 ClientConnection::Pending ClientConnection::Extract(PendingCalls::iterator it) {
   Pending pending = std::move(it->second);
   calls_.erase(it);
-  // It passes the turn on once nothing is left to read for.
-  if (!pending.is_blocking && --for_thread_ == 0) WakeThread();
+  if (pending.is_blocking) {
+    SetTaken(*pending.call->blocking);
+  } else if (--for_thread_ == 0) {
+    // It passes the turn on once nothing is left to read for.
+    WakeThread();
+  }
   return pending;
 }
 
@@ -366,16 +373,9 @@ void ClientConnection::SetOver(std::string_view why) {
 
 // The turn.
 
-void ClientConnection::Wait(BlockingCall& call, std::uint32_t id) {
+void ClientConnection::Wait(BlockingCall& call, std::uint32_t id,
+                            absl::Time deadline) {
   const bool is_thread = is_on_thread();
-  absl::Time deadline;
-  {
-    MutexLock lock(mu_);
-    const auto it = calls_.find(id);
-    // If not there, it is just being ended.
-    if (it == calls_.end()) return;
-    deadline = it->second.deadline;
-  }
   do {
     if (!Claim(call) && !AwaitTurn(call, deadline)) continue;
     ReadFor(call, deadline, is_thread ? Reader::kCallback : Reader::kCaller);
@@ -392,38 +392,69 @@ void ClientConnection::Wait(BlockingCall& call, std::uint32_t id) {
 
 bool ClientConnection::Claim(BlockingCall& call) {
   MutexLock lock(mu_);
+  if (call.entry().is_taken) return false;
   // Within a callback the thread reads on.
   if (turn_ == Turn::kThread && is_on_thread()) return true;
   if (turn_ == Turn::kNobody) {
     turn_ = Turn::kCaller;
     return true;
   }
-  waiting_.push_back(&call);
-  if (is_on_thread()) waiting_thread_ = &call;
+  List(call);
   return false;
 }
 
 bool ClientConnection::AwaitTurn(BlockingCall& call, absl::Time deadline) {
   call.AwaitTurn(deadline);
+  // Who ended the call, or gave it the turn, has taken it from the list.
+  if (call.is_over()) return false;
+  if (call.TakeTurn()) return true;
   MutexLock lock(mu_);
-  std::erase(waiting_, &call);
-  if (waiting_thread_ == &call) waiting_thread_ = nullptr;
+  Unlist(call);
   return call.TakeTurn();
+}
+
+void ClientConnection::List(BlockingCall& call) {
+  BlockingCall::Place::Entry& entry = call.entry();
+  entry.is_listed = true;
+  entry.behind = last_waiting_;
+  if (last_waiting_ != nullptr) last_waiting_->entry().before = &call;
+  last_waiting_ = &call;
+  if (is_on_thread()) waiting_thread_ = &call;
+}
+
+void ClientConnection::Unlist(BlockingCall& call) {
+  BlockingCall::Place::Entry& entry = call.entry();
+  if (!std::exchange(entry.is_listed, false)) return;
+  if (entry.behind != nullptr) entry.behind->entry().before = entry.before;
+  (entry.before != nullptr ? entry.before->entry().behind : last_waiting_) =
+      entry.behind;
+  entry.before = entry.behind = nullptr;
+  if (waiting_thread_ == &call) waiting_thread_ = nullptr;
+}
+
+void ClientConnection::SetTaken(BlockingCall& call) {
+  Unlist(call);
+  call.entry().is_taken = true;
 }
 
 void ClientConnection::PassTurn() {
   if (for_thread_ > 0 || !aside_.empty() || is_over_) {
     turn_ = Turn::kThread;
-    if (waiting_thread_ != nullptr) return waiting_thread_->GiveTurn();
+    if (waiting_thread_ != nullptr) return GiveTurn(*waiting_thread_);
     return WakeThread();
   }
-  if (waiting_.empty()) {
+  if (last_waiting_ == nullptr) {
     turn_ = Turn::kNobody;
     return;
   }
   turn_ = Turn::kCaller;
-  waiting_.back()->GiveTurn();
-  waiting_.pop_back();
+  // Its answer comes last, so the turn stays with it for longest.
+  GiveTurn(*last_waiting_);
+}
+
+void ClientConnection::GiveTurn(BlockingCall& call) {
+  Unlist(call);
+  call.GiveTurn();
 }
 
 void ClientConnection::WakeThread() {
@@ -446,13 +477,23 @@ void ClientConnection::ReadFor(const BlockingCall& call, absl::Time deadline,
       writer_.EndBatch() == BatchWriter::Room::kResume) {
     ResumeSoon();
   }
-  while (HandleFrames(reader) && !call.is_over() && !is_over_) {
+  while (HandleBatch(reader) && !call.is_over() && !is_over_) {
     if (!ReceiveUntil(deadline)) return;
     if (absl::Now() >= deadline) {
-      HandleFrames(reader);
+      HandleBatch(reader);
       return;
     }
   }
+}
+
+bool ClientConnection::HandleBatch(Reader reader) {
+  // Within a callback anything may happen that lasts.
+  if (reader != Reader::kCaller) return HandleFrames(reader);
+  // Who has an answer may write the next request before all have theirs.
+  writer_.Hold();
+  const bool is_done = HandleFrames(reader);
+  if (writer_.Release() == BatchWriter::Room::kResume) ResumeSoon();
+  return is_done;
 }
 
 bool ClientConnection::HandleFrames(Reader reader) {
@@ -477,8 +518,8 @@ bool ClientConnection::HandleFrames(Reader reader) {
       in_.Expect(bytes);
       return true;
     }
-    const bool is_for_thread =
-        reader != Reader::kThread && IsForThread(header.stream);
+    const bool is_for_thread = reader != Reader::kThread && for_thread_ > 0 &&
+                               IsForThread(header.stream);
     if (is_for_thread && reader == Reader::kCaller) return false;
     // What was consumed stays where it is until more is received.
     in_.Consume(bytes);
@@ -774,6 +815,9 @@ void ClientConnection::EndAll() {
   {
     MutexLock lock(mu_);
     calls.swap(calls_);
+    for (const auto& [id, pending] : calls) {
+      if (pending.is_blocking) SetTaken(*pending.call->blocking);
+    }
     for_thread_ = 0;
     why = why_over_;
     speaks_ttrpc = speaks_ttrpc_;

@@ -84,7 +84,7 @@ class ClientConnection final
   void set_hello(const absl::StatusOr<v1::HelloReply>& hello)
       ABSL_LOCKS_EXCLUDED(mu_);
 
-  void Wait(BlockingCall& call, std::uint32_t id) override
+  void Wait(BlockingCall& call, std::uint32_t id, absl::Time deadline) override
       ABSL_LOCKS_EXCLUDED(mu_);
 
   // For streams.
@@ -168,6 +168,11 @@ class ClientConnection final
   bool AwaitTurn(BlockingCall& call, absl::Time deadline)
       ABSL_LOCKS_EXCLUDED(mu_);
   void PassTurn() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void GiveTurn(BlockingCall& call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void List(BlockingCall& call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Unlist(BlockingCall& call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Who has taken the call out of calls_ ends it: it needs no turn any more.
+  void SetTaken(BlockingCall& call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WakeThread() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool is_on_thread() const {
     return std::this_thread::get_id() ==
@@ -182,6 +187,7 @@ class ClientConnection final
       ABSL_LOCKS_EXCLUDED(mu_);
   // Goes through the frames that have come. False: the next is not for
   // `reader`, or what comes is no ttrpc.
+  bool HandleBatch(Reader reader) ABSL_LOCKS_EXCLUDED(mu_);
   bool HandleFrames(Reader reader) ABSL_LOCKS_EXCLUDED(mu_);
   bool IsForThread(std::uint32_t id) const ABSL_LOCKS_EXCLUDED(mu_);
   bool IsOversize(const FrameHeader& header) const;
@@ -254,12 +260,12 @@ class ClientConnection final
   mutable Mutex mu_;
   std::uint32_t next_id_ ABSL_GUARDED_BY(mu_) = 1;
   PendingCalls calls_ ABSL_GUARDED_BY(mu_);
-  // Of those, the ones that the thread reads for.
-  std::size_t for_thread_ ABSL_GUARDED_BY(mu_) = 0;
+  // Of those, the ones that the thread reads for. Changes with mu_ held.
+  std::atomic<std::size_t> for_thread_{0};
   // No call that the thread looks at is overdue before.
   absl::Time next_deadline_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
-  // Callers who wait for their answer or the turn.
-  std::vector<BlockingCall*> waiting_ ABSL_GUARDED_BY(mu_);
+  // Callers who wait for their answer or the turn, behind each other.
+  BlockingCall* last_waiting_ ABSL_GUARDED_BY(mu_) = nullptr;
   // The one of them that is the thread, within a callback.
   BlockingCall* waiting_thread_ ABSL_GUARDED_BY(mu_) = nullptr;
   // The thread sleeps in poll(2), not on mu_.
