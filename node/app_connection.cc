@@ -115,8 +115,11 @@ absl::StatusOr<ResponseInfo> AppConnection::Info() {
   request.set_block_version(kBlockProtocol);
   request.set_p2p_version(kPeerProtocol);
   request.set_abci_version(kAbciVersion);
-  return Made(CallsInFlight::kInfo, request,
-              [&] { return client_.Info(request, {.timeout = kInfoTimeout}); });
+  absl::StatusOr<ResponseInfo> info = Made(CallsInFlight::kInfo, request, [&] {
+    return client_.Info(request, {.timeout = kInfoTimeout});
+  });
+  if (!absl::IsDeadlineExceeded(info.status())) return info;
+  return absl::UnavailableError(info.status().message());
 }
 
 absl::StatusOr<ResponseInitChain> AppConnection::InitChain(

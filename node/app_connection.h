@@ -50,8 +50,9 @@ using AppDialer = std::function<absl::StatusOr<std::unique_ptr<rpc::Session>>(
 // that.
 //
 // Errors, with the call's name in front. Of consensus calls:
-//   kUnavailable         the connection ended
-//   kDeadlineExceeded    the application took too long
+//   kUnavailable         the connection ended; or Info, which changes nothing,
+//                        took too long: ask again over another connection
+//   kDeadlineExceeded    another call took too long
 //   kFailedPrecondition  all else that a call over a live connection fails
 //   with,
 //                        named in the message: mostly the application refused

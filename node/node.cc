@@ -20,8 +20,8 @@ using tendermint::abci::ResponseInfo;
 // time that it has been away, within these.
 constexpr absl::Duration kShortestPause = absl::Milliseconds(5);
 constexpr absl::Duration kLongestPause = absl::Milliseconds(50);
-// For an application that closed the connection for what it refuses: it is asked
-// again, and may have been put right meanwhile.
+// For an application that closed the connection for what it refuses: it is
+// asked again, and may have been put right meanwhile.
 constexpr absl::Duration kRefusalPause = absl::Seconds(1);
 constexpr absl::Duration kEmptyBlockInterval = absl::Seconds(1);
 
@@ -182,7 +182,8 @@ absl::Status Node::Drive(std::shared_ptr<AppConnection> connection) {
     SetAppState(v1::AppStatus::STOPPED, std::string(end.message()));
   } else {
     const bool has_refused = app.is_over() && absl::IsFailedPrecondition(end);
-    if (!end.ok() && !app.is_over()) Endure(app, end);
+    const bool hangs = !app.is_over() && absl::IsUnavailable(end);
+    if (!end.ok() && !app.is_over() && !hangs) Endure(app, end);
     if (!has_refused && (end.ok() || app.is_over())) {
       end = absl::UnavailableError("its connection ended");
     }

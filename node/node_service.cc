@@ -150,7 +150,8 @@ void NodeService::Query(rpc::Call& call, const v1::QueryRequest& request,
   auto answer = std::make_shared<rpc::Reply<v1::QueryReply>>(std::move(reply));
   // So that the client is told that it is the application that does not answer.
   const absl::Time answer_by = AnswerBy(call, absl::InfiniteDuration());
-  node_.Query(question, answer_by - absl::Now(),
+  node_.Query(question,
+              absl::Trunc(answer_by - absl::Now(), absl::Milliseconds(1)),
               [answer](absl::StatusOr<tendermint::abci::ResponseQuery> result) {
                 if (result.ok()) {
                   answer->Send(ReplyOf(*result));

@@ -8,6 +8,7 @@
 #include <map>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
@@ -331,6 +332,18 @@ TEST(PairTest, AnAppThatHangsKeepsNoReaderWaiting) {
   EXPECT_THAT(pair.client().GetBlock(request), IsOk());
   ASSERT_THAT(pair.app().Resume(), IsOk());
   EXPECT_THAT(pair.Commit("b=2"), IsOk());
+}
+
+TEST(PairTest, AnAppThatHangsWhenTheNodeStartsIsAskedAgain) {
+  Pair pair;
+  ASSERT_THAT(pair.app().Start(), IsOk());
+  ASSERT_THAT(pair.app().Suspend(), IsOk());
+  ASSERT_THAT(pair.node().Start(), IsOk());
+  EXPECT_TRUE(test::Eventually([&pair] {
+    return absl::StrContains(pair.node().Log(), "no answer from");
+  }));
+  ASSERT_THAT(pair.app().Resume(), IsOk());
+  EXPECT_THAT(pair.Await(AppStatus::RUNNING), IsOk());
 }
 
 TEST(PairTest, WhoQueriesAnAppThatHangsIsToldThatItDoes) {
