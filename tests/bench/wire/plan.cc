@@ -48,4 +48,9 @@ std::vector<Cell> CellsOf(const Plan& plan) {
   return cells;
 }
 
+int RoundsOf(const Plan& plan, Kind kind) {
+  if (kind == Kind::kCalls) return plan.rounds;
+  return kind == Kind::kConnects ? 1 : std::min(plan.rounds, 3);
+}
+
 }  // namespace tandem::bench

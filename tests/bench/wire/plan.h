@@ -33,6 +33,10 @@ Plan SmokePlan();
 // What is in flight at once fits into 16 MiB.
 std::vector<Cell> CellsOf(const Plan& plan);
 
+// A round of the classics takes long, and one of connections has each of them
+// timed.
+int RoundsOf(const Plan& plan, Kind kind);
+
 }  // namespace tandem::bench
 
 #endif  // TANDEM_TESTS_BENCH_WIRE_PLAN_H_

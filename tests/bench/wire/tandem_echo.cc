@@ -21,6 +21,7 @@ using ::tests::bench::Item;
 constexpr absl::Duration kConnectTimeout = absl::Minutes(1);
 // Deeper than any cell.
 constexpr int kMaxQueued = 8192;
+constexpr int kMostThreads = 64;
 
 // Streams so many bytes as fast as the client takes them.
 class Reading : public std::enable_shared_from_this<Reading> {
@@ -87,8 +88,16 @@ class TandemCaller final : public Caller {
   }
 
   absl::StatusOr<Figures> Run(const Cell& cell) override {
+    // The variants are about calls.
+    if (cell.kind != Kind::kCalls && (options_.pool || options_.threads ||
+                                      options_.spin > absl::ZeroDuration())) {
+      return absl::UnimplementedError("");
+    }
     switch (cell.kind) {
       case Kind::kCalls:
+        if (options_.threads && cell.depth > kMostThreads) {
+          return absl::UnimplementedError("");
+        }
         if (options_.threads || cell.depth == 1) return RunBlocking(cell);
         return RunCallbacks(cell);
       case Kind::kPush:

@@ -130,7 +130,7 @@ class Bench {
       those.push_back(peers.get());
       rows.push_back({.subject = std::string(peers->subject().name)});
     }
-    for (int round = 0; round < options_.plan.rounds; ++round) {
+    for (int round = 0; round < RoundsOf(options_.plan, cell.kind); ++round) {
       for (std::size_t i = 0; i < those.size(); ++i) {
         TANDEM_ASSIGN_OR_RETURN(rows[i].rounds.emplace_back(),
                                 those[i]->Measure(cell));
