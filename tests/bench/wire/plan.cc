@@ -11,12 +11,13 @@ constexpr std::size_t kMostInFlight = 16 << 20;
 
 Plan ShortPlan() {
   return {.rounds = 3,
-          .seconds = 0.12,
+          .seconds = 0.08,
           .depths = {1, 64},
           .payloads = {64, 4 << 10, 1 << 20},
-          .messages = 20'000,
+          .messages = 10'000,
           .transfer = 16 << 20,
-          .connects = 300};
+          .connects = 300,
+          .counted = 5'000};
 }
 
 Plan SmokePlan() {

@@ -16,6 +16,7 @@ try:
 
     matplotlib.use("Agg")  # No display.
     import matplotlib.pyplot as plt
+    import matplotlib.ticker
 except ImportError:
     sys.exit(
         "plot.py: matplotlib is missing: install python3-matplotlib (Debian), or"
@@ -97,6 +98,7 @@ def by_depth(cells, styles, value, title, ylabel, path):
             axes.errorbar(depths, medians, yerr=[low, high], label=name, capsize=2,
                           linewidth=1, markersize=4, **look)
         axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
         axes.set_yscale("log")
         axes.set_title(f"{size(payload)} each way")
         axes.set_xlabel("calls in flight")

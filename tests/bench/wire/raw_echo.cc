@@ -423,6 +423,7 @@ absl::Status ServeRaw(const std::string& address) {
                       {termination->fd(), POLLIN, 0}};
     ::poll(ready, 2, -1);
     if (ready[1].revents != 0) return absl::OkStatus();
+    if (ready[0].revents == 0) continue;
     rpc::UniqueFd fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!fd.is_valid()) continue;
     const int on = 1;
