@@ -159,12 +159,16 @@ TEST_F(CallOrderTest, AfterACommitThatFailedTheApplicationIsAsked) {
   app_.height = 7;
   ASSERT_THAT(Finalize(8), IsOk());
   ASSERT_THAT(Commit(/*well=*/false), IsOk());
+  EXPECT_THAT(Finalize(9), StatusIs(kPrecondition));
+  ASSERT_THAT(Finalize(8), IsOk());
+  ASSERT_THAT(Commit(/*well=*/false), IsOk());
   app_.height = 8;  // It had committed all the same.
   EXPECT_THAT(Finalize(8), StatusIs(kPrecondition));
   EXPECT_THAT(Finalize(9), IsOk());
 }
 
 TEST_F(CallOrderTest, AfterASnapshotTheApplicationIsAsked) {
+  ASSERT_THAT(InitChain(1), IsOk());
   ASSERT_THAT(Run(abci::RequestOfferSnapshot()), IsOk());
   ASSERT_THAT(Run(abci::RequestApplySnapshotChunk()), IsOk());
   app_.height = 50;
