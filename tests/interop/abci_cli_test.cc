@@ -16,6 +16,7 @@
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
 #include "tendermint/abci/types.tandem.h"
+#include "tests/interop/cometbft.h"
 #include "tests/interop/go_program.h"
 
 namespace tandem::test {
@@ -26,7 +27,6 @@ using ::tandem::rpc::testing::Process;
 using ::tandem::rpc::testing::ProcessPair;
 
 constexpr char kAbciCli[] = "github.com/cometbft/cometbft/abci/cmd/abci-cli";
-constexpr char kVersion[] = "v0.38.23";
 
 // What a file of tests/interop/abci_cli holds: the two examples that CometBFT
 // tests its own kvstore with, and what that one answers.
@@ -36,15 +36,14 @@ std::string Golden(const std::string& name) {
   return text.value_or("");
 }
 
-// Given the wire, in its words.
-class AbciCliTest : public ::testing::TestWithParam<std::string> {
+class AbciCliTest : public ::testing::TestWithParam<CometBft> {
  protected:
   AbciCliTest()
       : app_({.server = {TANDEM_BIN_DIR "/tandem-kvstore", "--listen",
                          "{socket}", "--data", "{dir}"}}) {}
 
   void SetUp() override {
-    const auto program = GoProgram(kAbciCli, kVersion);
+    const auto program = GoProgram(kAbciCli, GetParam().version);
     if (!program.ok()) GTEST_SKIP() << program.status().message();
     program_ = *program;
     ASSERT_THAT(app_.Start(), IsOk());
@@ -57,9 +56,9 @@ class AbciCliTest : public ::testing::TestWithParam<std::string> {
     std::ofstream(temp.File("input")) << input;
     // It takes "unix:///path".
     const std::string address = "unix://" + app_.address().substr(5);
-    std::vector<std::string> command = {program_,   "--abci",
-                                        GetParam(), "--address",
-                                        address,    "--log_level=error",
+    std::vector<std::string> command = {program_,        "--abci",
+                                        GetParam().wire, "--address",
+                                        address,         "--log_level=error",
                                         "--verbose"};
     command.insert(command.end(), arguments.begin(), arguments.end());
     const auto process = Process::Start({.command = std::move(command),
@@ -101,8 +100,10 @@ TEST_P(AbciCliTest, BlockWithMalformedTransactionsDoesNotHurt) {
                                ::testing::HasSubstr("does not exist")));
 }
 
-INSTANTIATE_TEST_SUITE_P(Over, AbciCliTest, ::testing::Values("socket", "grpc"),
-                         [](const auto& wire) { return wire.param; });
+INSTANTIATE_TEST_SUITE_P(With, AbciCliTest, AllCometBfts(),
+                         [](const auto& cometbft) {
+                           return NameOf(cometbft.param);
+                         });
 
 }  // namespace
 }  // namespace tandem::test

@@ -1,6 +1,8 @@
 // A real CometBFT node, one validator, that drives tandem-kvstore over the ABCI
 // socket protocol and over gRPC.
 
+#include "tests/interop/cometbft.h"
+
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -75,10 +77,8 @@ nlohmann::json Ask(const std::string& socket, const std::string& path) {
 }
 
 constexpr char kPackage[] = "github.com/cometbft/cometbft/cmd/cometbft";
-constexpr char kVersion[] = "v0.38.23";
 
-// Given the wire, in its words.
-class CometBftTest : public ::testing::TestWithParam<std::string> {
+class CometBftTest : public ::testing::TestWithParam<CometBft> {
  protected:
   CometBftTest()
       : app_({.server = {TANDEM_BIN_DIR "/tandem-kvstore", "--listen",
@@ -86,7 +86,7 @@ class CometBftTest : public ::testing::TestWithParam<std::string> {
                          temp_.File("trace")}}) {}
 
   void SetUp() override {
-    const auto program = GoProgram(kPackage, kVersion);
+    const auto program = GoProgram(kPackage, GetParam().version);
     if (!program.ok()) GTEST_SKIP() << program.status().message();
     program_ = *program;
     ASSERT_THAT(app_.Start(), IsOk());
@@ -143,7 +143,7 @@ class CometBftTest : public ::testing::TestWithParam<std::string> {
       std::vector<std::string> environment = {}) {
     // It does not take over what a killed one left.
     ::unlink(RpcSocket().c_str());
-    return Start({"start", "--abci", GetParam(), "--proxy_app",
+    return Start({"start", "--abci", GetParam().wire, "--proxy_app",
                   "unix://" + app_.address().substr(5)},
                  std::move(environment));
   }
@@ -345,9 +345,10 @@ TEST_P(CometBftTest, GoesOnAfterEachOfItsCrashPoints) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Over, CometBftTest,
-                         ::testing::Values("socket", "grpc"),
-                         [](const auto& wire) { return wire.param; });
+INSTANTIATE_TEST_SUITE_P(With, CometBftTest, AllCometBfts(),
+                         [](const auto& cometbft) {
+                           return NameOf(cometbft.param);
+                         });
 
 }  // namespace
 }  // namespace tandem::test

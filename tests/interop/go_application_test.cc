@@ -19,6 +19,7 @@
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
 #include "tandem/node/v1/node.tandem.h"
+#include "tests/interop/cometbft.h"
 #include "tests/interop/go_program.h"
 #include "tests/support/eventually.h"
 
@@ -29,13 +30,11 @@ using ::tandem::rpc::testing::IsOk;
 using ::tandem::rpc::testing::Process;
 
 constexpr char kAbciCli[] = "github.com/cometbft/cometbft/abci/cmd/abci-cli";
-constexpr char kVersion[] = "v0.38.23";
 
-// Given the wire, in CometBFT's words.
-class GoApplicationTest : public ::testing::TestWithParam<std::string> {
+class GoApplicationTest : public ::testing::TestWithParam<CometBft> {
  protected:
   void SetUp() override {
-    const auto program = GoProgram(kAbciCli, kVersion);
+    const auto program = GoProgram(kAbciCli, GetParam().version);
     if (!program.ok()) GTEST_SKIP() << program.status().message();
     program_ = *program;
     auto channel = rpc::Channel::Connect(temp_.Address("node.sock"));
@@ -51,7 +50,8 @@ class GoApplicationTest : public ::testing::TestWithParam<std::string> {
     // It does not take over what a killed one left.
     ::unlink(temp_.File("app.sock").c_str());
     auto app = Process::Start(
-        {.command = {program_, "kvstore", "--abci", GetParam(), "--address",
+        {.command = {program_, "kvstore", "--abci", GetParam().wire,
+                     "--address",
                      absl::StrCat("unix://", temp_.File("app.sock")),
                      "--persist", temp_.File("app")},
          .log_path = temp_.File("app.log")});
@@ -62,7 +62,7 @@ class GoApplicationTest : public ::testing::TestWithParam<std::string> {
     node_.reset();
     auto node = Process::Start(
         {.command = {TANDEM_BIN_DIR "/tandem-node", "--app",
-                     temp_.Address("app.sock"), "--wire", GetParam(),
+                     temp_.Address("app.sock"), "--wire", GetParam().wire,
                      "--listen", temp_.Address("node.sock"), "--data",
                      temp_.File("node")},
          .log_path = temp_.File("node.log")});
@@ -123,9 +123,10 @@ TEST_P(GoApplicationTest, IsDrivenAndBroughtUpToDateAfterKills) {
   EXPECT_EQ(Get("after-both"), "1");
 }
 
-INSTANTIATE_TEST_SUITE_P(Over, GoApplicationTest,
-                         ::testing::Values("socket", "grpc"),
-                         [](const auto& wire) { return wire.param; });
+INSTANTIATE_TEST_SUITE_P(With, GoApplicationTest, AllCometBfts(),
+                         [](const auto& cometbft) {
+                           return NameOf(cometbft.param);
+                         });
 
 }  // namespace
 }  // namespace tandem::test
