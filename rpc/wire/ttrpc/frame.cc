@@ -5,7 +5,7 @@
 #include <string>
 
 #include "absl/strings/cord.h"
-#include "absl/strings/str_cat.h"
+#include "rpc/wire/frames/fields.h"
 
 namespace tandem::rpc::ttrpc {
 namespace {
@@ -16,11 +16,9 @@ using google::protobuf::MessageLite;
 // not.
 constexpr std::size_t kMaxErrorText = 64 << 10;
 
-// Types of fields as they travel.
-enum : std::uint32_t { kVarint = 0, kFixed64 = 1, kLength = 2, kFixed32 = 5 };
-
-constexpr std::uint8_t Tag(std::uint32_t number, std::uint32_t type) {
-  return static_cast<std::uint8_t>(number << 3 | type);
+// Of a field with a number below 16.
+constexpr char Tag(std::uint32_t number, FieldType type) {
+  return static_cast<char>(FieldTag(number, type));
 }
 
 std::uint32_t LoadBigEndian(const char* bytes) {
@@ -35,25 +33,13 @@ char* PutBigEndian(char* at, std::uint32_t value) {
   return at + sizeof(value);
 }
 
-std::size_t VarintBytes(std::uint64_t value) {
-  std::size_t bytes = 1;
-  for (; value >= 0x80; value >>= 7) ++bytes;
-  return bytes;
-}
-
-char* PutVarint(char* at, std::uint64_t value) {
-  for (; value >= 0x80; value >>= 7) *at++ = static_cast<char>(value | 0x80);
-  *at++ = static_cast<char>(value);
-  return at;
-}
-
 // Of a field with a number below 16 that is left out where it is empty.
 std::size_t FieldBytes(std::size_t bytes) {
   return bytes == 0 ? 0 : 1 + VarintBytes(bytes) + bytes;
 }
 
 char* PutLength(char* at, std::uint32_t number, std::size_t bytes) {
-  *at++ = static_cast<char>(Tag(number, kLength));
+  *at++ = Tag(number, FieldType::kLength);
   return PutVarint(at, bytes);
 }
 
@@ -86,70 +72,6 @@ char* BeginFrame(OutputBuffer& out, std::uint32_t stream, FrameType type,
   return at;
 }
 
-bool TakeVarint(std::string_view* in, std::uint64_t* value) {
-  *value = 0;
-  for (int shift = 0; shift < 64 && !in->empty(); shift += 7) {
-    const auto byte = static_cast<std::uint8_t>(in->front());
-    in->remove_prefix(1);
-    *value |= std::uint64_t{byte & 0x7fU} << shift;
-    if (byte < 0x80) return true;
-  }
-  return false;
-}
-
-// Goes through the fields of a message.
-class Fields {
- public:
-  explicit Fields(std::string_view message) : left_(message) {}
-
-  // False at the end, and at what is no field.
-  bool Next() {
-    if (left_.empty()) return false;
-    std::uint64_t tag = 0;
-    std::uint64_t length = 0;
-    bytes_ = {};
-    value_ = 0;
-    is_right_ = TakeVarint(&left_, &tag) && (tag >> 3) != 0;
-    tag_ = tag;
-    if (!is_right_) return false;
-    switch (tag & 7) {
-      case kVarint:
-        return is_right_ = TakeVarint(&left_, &value_);
-      case kFixed64:
-        return is_right_ = Take(8);
-      case kLength:
-        return is_right_ = TakeVarint(&left_, &length) && Take(length);
-      case kFixed32:
-        return is_right_ = Take(4);
-      default:  // Groups, which no ttrpc peer sends.
-        return is_right_ = false;
-    }
-  }
-
-  // Whether the field is this one, of this type.
-  bool Is(std::uint32_t number, std::uint32_t type) const {
-    return tag_ == Tag(number, type);
-  }
-  std::uint64_t value() const { return value_; }
-  std::string_view bytes() const { return bytes_; }
-  // Everything so far was a field.
-  bool is_right() const { return is_right_; }
-
- private:
-  bool Take(std::uint64_t bytes) {
-    if (bytes > left_.size()) return false;
-    bytes_ = left_.substr(0, bytes);
-    left_.remove_prefix(bytes);
-    return true;
-  }
-
-  std::string_view left_;
-  std::uint64_t tag_ = 0;
-  std::uint64_t value_ = 0;
-  std::string_view bytes_;
-  bool is_right_ = true;
-};
-
 // Two strings, the fields 1 and 2: a KeyValue, or an Any.
 struct Pair {
   std::string_view first;
@@ -159,8 +81,8 @@ struct Pair {
 bool ParsePair(std::string_view data, Pair* into) {
   Fields fields(data);
   while (fields.Next()) {
-    if (fields.Is(1, kLength)) into->first = fields.bytes();
-    if (fields.Is(2, kLength)) into->second = fields.bytes();
+    if (fields.Is(1, FieldType::kLength)) into->first = fields.bytes();
+    if (fields.Is(2, FieldType::kLength)) into->second = fields.bytes();
   }
   return fields.is_right();
 }
@@ -190,14 +112,14 @@ bool ParseStatus(std::string_view data, absl::Status* into) {
   std::string_view message;
   Fields fields(data);
   while (fields.Next()) {
-    if (fields.Is(1, kVarint)) code = fields.value();
-    if (fields.Is(2, kLength)) message = fields.bytes();
+    if (fields.Is(1, FieldType::kVarint)) code = fields.value();
+    if (fields.Is(2, FieldType::kLength)) message = fields.bytes();
   }
   if (!fields.is_right()) return false;
   *into = absl::Status(CodeOf(code), {message.data(), message.size()});
   if (into->ok()) return true;
   for (Fields details(data); details.Next();) {
-    if (!details.Is(3, kLength)) continue;
+    if (!details.Is(3, FieldType::kLength)) continue;
     Pair any;
     if (!ParsePair(details.bytes(), &any)) return false;
     into->SetPayload({any.first.data(), any.first.size()},
@@ -257,7 +179,7 @@ std::string Utf8(std::string_view text, std::size_t max_bytes) {
 std::string StatusBytes(const absl::Status& error) {
   const std::string message =
       Utf8({error.message().data(), error.message().size()}, kMaxErrorText);
-  std::string bytes(1, static_cast<char>(Tag(1, kVarint)));
+  std::string bytes(1, Tag(1, FieldType::kVarint));
   bytes += static_cast<char>(error.code());
   const auto append = [&bytes](std::size_t size, auto put) {
     const std::size_t before = bytes.size();
@@ -287,13 +209,13 @@ FrameHeader ParseHeader(const char* bytes) {
 bool ParseRequest(std::string_view data, Request* into) {
   Fields fields(data);
   while (fields.Next()) {
-    if (fields.Is(1, kLength)) into->service = fields.bytes();
-    if (fields.Is(2, kLength)) into->method = fields.bytes();
-    if (fields.Is(3, kLength)) into->payload = fields.bytes();
-    if (fields.Is(4, kVarint)) {
+    if (fields.Is(1, FieldType::kLength)) into->service = fields.bytes();
+    if (fields.Is(2, FieldType::kLength)) into->method = fields.bytes();
+    if (fields.Is(3, FieldType::kLength)) into->payload = fields.bytes();
+    if (fields.Is(4, FieldType::kVarint)) {
       into->timeout_nanos = static_cast<std::int64_t>(fields.value());
     }
-    if (fields.Is(5, kLength)) {
+    if (fields.Is(5, FieldType::kLength)) {
       Pair pair;
       if (!ParsePair(fields.bytes(), &pair)) return false;
       into->metadata.emplace_back(pair.first, pair.second);
@@ -305,18 +227,19 @@ bool ParseRequest(std::string_view data, Request* into) {
 void ParseNames(std::string_view beginning, Request* into) {
   Fields fields(beginning);
   while (fields.Next()) {
-    if (fields.Is(1, kLength)) into->service = fields.bytes();
-    if (fields.Is(2, kLength)) into->method = fields.bytes();
+    if (fields.Is(1, FieldType::kLength)) into->service = fields.bytes();
+    if (fields.Is(2, FieldType::kLength)) into->method = fields.bytes();
   }
 }
 
 bool ParseResponse(std::string_view data, Response* into) {
   Fields fields(data);
   while (fields.Next()) {
-    if (fields.Is(1, kLength) && !ParseStatus(fields.bytes(), &into->status)) {
+    if (fields.Is(1, FieldType::kLength) &&
+        !ParseStatus(fields.bytes(), &into->status)) {
       return false;
     }
-    if (fields.Is(2, kLength)) into->payload = fields.bytes();
+    if (fields.Is(2, FieldType::kLength)) into->payload = fields.bytes();
   }
   return fields.is_right();
 }
@@ -346,7 +269,7 @@ void AppendRequest(OutputBuffer& out, std::uint32_t stream, std::uint8_t flags,
   at = PutBytes(at, 2, request.method);
   at = PutPayload(at, 3, payload);
   if (request.timeout_nanos != 0) {
-    *at++ = static_cast<char>(Tag(4, kVarint));
+    *at++ = Tag(4, FieldType::kVarint);
     at = PutVarint(at, static_cast<std::uint64_t>(request.timeout_nanos));
   }
   for (const auto& [key, value] : request.metadata) {
