@@ -5,6 +5,8 @@
 //   pair_killer --seconds 1800 --seed 7 the same acts, in the same order and at
 //                                       the same distances, as whenever it ran
 //                                       with that seed
+//
+// Over the wire of wire.h.
 
 #include <CLI/CLI.hpp>
 #include <atomic>

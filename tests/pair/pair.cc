@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "rpc/base/status_macros.h"
+#include "tests/pair/wire.h"
 #include "tests/support/trace.h"
 
 namespace tandem {
@@ -20,6 +21,8 @@ std::vector<std::string> NodeCommand(const std::string& app,
   std::vector<std::string> command = {TANDEM_BIN_DIR "/tandem-node",
                                       "--app",
                                       app,
+                                      "--wire",
+                                      WireOfTests(),
                                       "--listen",
                                       "{socket}",
                                       "--data",

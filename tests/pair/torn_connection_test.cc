@@ -15,6 +15,7 @@
 #include "rpc/testing/status_matchers.h"
 #include "tandem/node/v1/node.tandem.h"
 #include "tests/pair/cutting_proxy.h"
+#include "tests/pair/wire.h"
 #include "tests/support/long_tests.h"
 #include "tests/support/trace.h"
 
@@ -42,8 +43,9 @@ class TornConnectionTest : public ::testing::Test {
                          "{socket}", "--data", "{dir}/app"}}),
         to_app_(PathOf(app_.address())),
         node_({.server = {TANDEM_BIN_DIR "/tandem-node", "--app",
-                          to_app_.address(), "--listen", "{socket}", "--data",
-                          "{dir}/node", "--record", "{dir}/trace"}}),
+                          to_app_.address(), "--wire", WireOfTests(),
+                          "--listen", "{socket}", "--data", "{dir}/node",
+                          "--record", "{dir}/trace"}}),
         to_node_(PathOf(node_.address())) {}
 
   void SetUp() override {
