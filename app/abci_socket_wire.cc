@@ -14,6 +14,7 @@
 #include "absl/time/clock.h"
 #include "google/protobuf/message_lite.h"
 #include "proto/abci/socket_call.h"
+#include "proto/abci/socket_error.h"
 #include "proto/abci/socket_frame.h"
 #include "rpc/base/mutex.h"
 #include "rpc/server/reply.h"
@@ -46,11 +47,6 @@ constexpr absl::Duration kRetry = absl::Milliseconds(10);
 constexpr absl::Duration kLastWords = absl::Seconds(1);
 // The same, of those that a stop ends.
 constexpr absl::Duration kLastWordsOfStop = absl::Milliseconds(300);
-
-std::string ExceptionText(const absl::Status& why) {
-  return absl::StrCat(absl::StatusCodeToString(why.code()), ": ",
-                      why.message());
-}
 
 }  // namespace
 
@@ -396,7 +392,7 @@ void AbciSocketWire::Connection::Say(std::uint32_t member,
 
 void AbciSocketWire::Connection::SayException(const absl::Status& why) {
   ::tendermint::abci::ResponseException exception;
-  exception.set_error(ExceptionText(why));
+  exception.set_error(::tandem::abci::ExceptionText(why));
   Say(::tandem::abci::kExceptionMember, exception, exception.ByteSizeLong());
 }
 

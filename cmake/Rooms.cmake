@@ -57,9 +57,11 @@ endfunction()
 # one ctest case per TEST, labelled with the room. TIMEOUT is in seconds, for
 # each case. NO_GRPC takes a gtest filter, such as "*": these cases do not go
 # through gRPC, so they, and they alone, run under ThreadSanitizer (gRPC itself is
-# built without it).
+# built without it). WIRES: once more over each of these (tests/support/wire.h),
+# as the cases PATH.WIRE.NAME; not with AddressSanitizer, under which the wires'
+# own tests run, and that takes long enough.
 function(tandem_test path)
-  cmake_parse_arguments(PARSE_ARGV 1 ARG "" "TIMEOUT;NO_GRPC" "SRCS;DEPS")
+  cmake_parse_arguments(PARSE_ARGV 1 ARG "" "TIMEOUT;NO_GRPC" "SRCS;DEPS;WIRES")
   set(filter "")
   if(TANDEM_SANITIZE STREQUAL "thread")
     if(NOT ARG_NO_GRPC)
@@ -83,4 +85,18 @@ function(tandem_test path)
     ${filter}
     PROPERTIES LABELS ${room} TIMEOUT ${ARG_TIMEOUT}
     DISCOVERY_TIMEOUT 60)
+  if(TANDEM_SANITIZE STREQUAL "address")
+    set(ARG_WIRES "")
+  elseif(TANDEM_SANITIZE STREQUAL "thread")
+    list(REMOVE_ITEM ARG_WIRES grpc)
+  endif()
+  foreach(wire IN LISTS ARG_WIRES)
+    gtest_discover_tests(${name}_test
+      TEST_PREFIX "${path}.${wire}."
+      TEST_LIST ${name}_test_${wire}
+      ${filter}
+      PROPERTIES LABELS ${room} TIMEOUT ${ARG_TIMEOUT}
+        ENVIRONMENT TANDEM_TEST_WIRE=${wire}
+      DISCOVERY_TIMEOUT 60)
+  endforeach()
 endfunction()

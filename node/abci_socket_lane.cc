@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "proto/abci/socket_error.h"
 #include "rpc/wire/message_check.h"
 #include "tendermint/abci/types.pb.h"
 
@@ -232,9 +233,7 @@ absl::Status AbciSocketLane::EndOf(const Asked& asked, const SocketFrame& frame,
   if (frame.member == abci::kExceptionMember) {
     ResponseException exception;
     exception.ParseFromArray(frame.message.data(), bytes);
-    *end = absl::FailedPreconditionError(absl::StrCat(
-        "the application answered with an exception: ",
-        exception.error().empty() ? "(it says no more)" : exception.error()));
+    *end = abci::ErrorOf(exception.error());
     return absl::OkStatus();
   }
   if (frame.member != asked.kind->response_member) {

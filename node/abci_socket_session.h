@@ -38,8 +38,9 @@ struct AbciSocketOptions {
 // other services end with kUnimplemented.
 //
 // Errors of calls, besides those of rpc::Transport:
-//   kFailedPrecondition  the application answered with an Exception. Many
-//                        applications close the connection then.
+//   kFailedPrecondition  the application answered with an Exception, after
+//                        which many close the connection. One that is built on
+//                        Tandem says which error it was, and it is that one.
 //   kUnavailable         besides the end of the connection: what was answered
 //                        is not what was asked; which ends it
 //

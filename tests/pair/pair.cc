@@ -8,8 +8,8 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "rpc/base/status_macros.h"
-#include "tests/pair/wire.h"
 #include "tests/support/trace.h"
+#include "tests/support/wire.h"
 
 namespace tandem {
 namespace {
@@ -22,7 +22,7 @@ std::vector<std::string> NodeCommand(const std::string& app,
                                       "--app",
                                       app,
                                       "--wire",
-                                      WireOfTests(),
+                                      test::WireOr("socket"),
                                       "--listen",
                                       "{socket}",
                                       "--data",

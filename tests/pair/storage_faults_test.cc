@@ -20,8 +20,8 @@
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
 #include "tests/pair/pair.h"
-#include "tests/pair/wire.h"
 #include "tests/support/child.h"
+#include "tests/support/wire.h"
 
 // gcc has a macro for it, clang a feature.
 #if defined(__SANITIZE_ADDRESS__)
@@ -90,8 +90,9 @@ class StorageFaultsTest : public ::testing::Test {
   // Starts a node that must not go on.
   Said RefusedNode() {
     return RunToEnd({TANDEM_BIN_DIR "/tandem-node", "--app",
-                     pair_.app().address(), "--wire", WireOfTests(), "--listen",
-                     dir_.Address("n.sock"), "--data", node_data()});
+                     pair_.app().address(), "--wire", test::WireOr("socket"),
+                     "--listen", dir_.Address("n.sock"), "--data",
+                     node_data()});
   }
 
   // Submits one transaction and notes what was said of it.

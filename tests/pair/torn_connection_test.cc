@@ -15,9 +15,9 @@
 #include "rpc/testing/status_matchers.h"
 #include "tandem/node/v1/node.tandem.h"
 #include "tests/pair/cutting_proxy.h"
-#include "tests/pair/wire.h"
 #include "tests/support/long_tests.h"
 #include "tests/support/trace.h"
+#include "tests/support/wire.h"
 
 namespace tandem {
 namespace {
@@ -43,7 +43,7 @@ class TornConnectionTest : public ::testing::Test {
                          "{socket}", "--data", "{dir}/app"}}),
         to_app_(PathOf(app_.address())),
         node_({.server = {TANDEM_BIN_DIR "/tandem-node", "--app",
-                          to_app_.address(), "--wire", WireOfTests(),
+                          to_app_.address(), "--wire", test::WireOr("socket"),
                           "--listen", "{socket}", "--data", "{dir}/node",
                           "--record", "{dir}/trace"}}),
         to_node_(PathOf(node_.address())) {}
