@@ -5,6 +5,7 @@
 #include "absl/status/status.h"
 #include "rpc/base/status_macros.h"
 #include "rpc/socket/dial.h"
+#include "rpc/socket/peer_credentials.h"
 #include "rpc/wire/grpc/grpc_transport.h"
 #include "rpc/wire/ttrpc/ttrpc_transport.h"
 #include "tandem/rpc/v1/session.tandem.h"
@@ -38,11 +39,12 @@ absl::StatusOr<std::shared_ptr<Connection>> Connection::Open(
 
 absl::StatusOr<std::shared_ptr<Connection>> Connection::Begin(
     UniqueFd fd, std::string server, const ConnectionOptions& options) {
+  const absl::StatusOr<PeerCredentials> peer = PeerCredentialsOf(fd.get());
   TANDEM_ASSIGN_OR_RETURN(
       std::unique_ptr<ConnectionTransport> transport,
       NewTransport(std::move(fd), std::move(server), options));
-  auto connection =
-      std::shared_ptr<Connection>(new Connection(std::move(transport)));
+  auto connection = std::shared_ptr<Connection>(
+      new Connection(std::move(transport), peer.ok() ? peer->pid : 0));
   v1::HelloRequest hello = options.hello;
   connection->transport().Offer(hello);
   // The answer may come when nobody wants the connection any more.

@@ -52,6 +52,9 @@ class Connection {
 
   ConnectionTransport& transport() { return *transport_; }
 
+  // As Session's.
+  pid_t server_pid() const { return server_pid_; }
+
   // Waits for the answer to Hello; null when there is none by `deadline`. An
   // error says why Hello failed: kUnimplemented, the server is not Tandem's;
   // kUnavailable or kDeadlineExceeded, it did not answer.
@@ -69,12 +72,13 @@ class Connection {
  private:
   enum class Answer : std::uint8_t { kNone, kAnswered, kFailed };
 
-  explicit Connection(std::unique_ptr<ConnectionTransport> transport)
-      : transport_(std::move(transport)) {}
+  Connection(std::unique_ptr<ConnectionTransport> transport, pid_t server_pid)
+      : transport_(std::move(transport)), server_pid_(server_pid) {}
 
   void SetHello(absl::StatusOr<v1::HelloReply> hello) ABSL_LOCKS_EXCLUDED(mu_);
 
   const std::unique_ptr<ConnectionTransport> transport_;
+  const pid_t server_pid_;
   std::atomic<Answer> answer_{Answer::kNone};
 
   Mutex mu_;

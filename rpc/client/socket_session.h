@@ -3,6 +3,8 @@
 #ifndef TANDEM_RPC_CLIENT_SOCKET_SESSION_H_
 #define TANDEM_RPC_CLIENT_SOCKET_SESSION_H_
 
+#include <sys/types.h>
+
 #include <memory>
 #include <string>
 #include <string_view>
@@ -36,6 +38,7 @@ class SocketSession final : public Session {
   const absl::StatusOr<v1::HelloReply>& hello() const override {
     return hello_;
   }
+  pid_t server_pid() const override { return connection_->server_pid(); }
   bool is_over() const override { return connection_->transport().is_over(); }
   bool WaitOver(absl::Duration timeout) const override {
     return connection_->transport().WaitOver(timeout);

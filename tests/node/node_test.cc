@@ -2,6 +2,8 @@
 // application that comes, goes and misbehaves.
 #include "node/node.h"
 
+#include <unistd.h>
+
 #include <functional>
 #include <future>
 #include <thread>
@@ -345,6 +347,7 @@ TEST_F(NodeTest, StatusSaysAllThatTheNodeKnows) {
   EXPECT_EQ(ToHex(status.validator_public_key()), kKeyOne);
   EXPECT_EQ(status.app().address(), "unix:/app.sock");
   EXPECT_EQ(status.app().data(), "fake");
+  EXPECT_EQ(status.app().pid(), test::WireOr("").empty() ? 0 : ::getpid());
   EXPECT_EQ(status.app().app_version(), 7u);
   if (test::WireOr("").empty()) {  // Where nothing but the test says Hello.
     EXPECT_EQ(status.app().instance_id(), "fake-instance");
