@@ -580,7 +580,7 @@ void ContractChecker::OnInitChain(const RequestInitChain& request,
     Faults ignored;
     Apply(request.validators(), nullptr, &validators, ignored);
     if (validators.empty()) {
-      faults.push_back("names no validators, nor does the node");
+      faults.emplace_back("names no validators, nor does the node");
     }
   }
   ReportAll("A7", "InitChain", faults);
