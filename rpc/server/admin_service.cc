@@ -58,7 +58,7 @@ absl::StatusOr<v1::ServerStatusReply> AdminService::ServerStatus(
   reply.set_accepted_connections(counts.accepted);
   reply.set_served_connections(counts.served);
   reply.set_unused_connections(counts.unused);
-  used["max_connections"] = counts.open;
+  used["max_connections"] = counts.open + counts.waiting;
   used["max_connections_per_uid"] = counts.most_of_one_uid;
   used["max_queued_calls"] = sources_.pool.queued();
   used["max_request_memory"] = sources_.request_memory.used();

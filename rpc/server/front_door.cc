@@ -540,6 +540,7 @@ void FrontDoor::UpdateCounts() {
              .unused = unused_,
              .served = all_served_,
              .open = served_.size(),
+             .waiting = waiting_.size(),
              .most_of_one_uid = most};
 }
 

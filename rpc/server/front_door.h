@@ -65,6 +65,8 @@ struct FrontDoorCounts {
   // Handed over, and of these still open.
   std::uint64_t served = 0;
   std::uint64_t open = 0;
+  // Of the others, those that have not said which wire they speak.
+  std::uint64_t waiting = 0;
   // Those that the uid with most has.
   int most_of_one_uid = 0;
 };

@@ -668,6 +668,12 @@ TEST_P(LimitsTest, StatusShowsWhatConnectionsDo) {
   EXPECT_EQ(status.accepted_connections(), 1u);
   EXPECT_EQ(Limit("max_connections").used(), 1u);
   EXPECT_EQ(Limit("max_connections_per_uid").used(), 1u);
+  {
+    const UniqueFd silent = test::ConnectTo(dir_.File("s"));
+    EXPECT_TRUE(
+        Eventually([&] { return Limit("max_connections").used() == 2; }));
+    EXPECT_EQ(Limit("max_connections_per_uid").used(), 2u);
+  }
   EXPECT_GT(Limit("descriptors").used(), 3u);
   EXPECT_GT(Limit("descriptors").limit(), Limit("descriptors").used());
   channel_ = Connect();
