@@ -202,12 +202,12 @@ class GuardedMethod final : public MethodHandler {
     }
     // The call is in flight until gRPC has done with it, and says so, once.
     admission->done = call.call_requester;
+    admission->context = call.server_context;
     auto* const kept = admission.release();
     inner_.RunHandler({&hooked, call.server_context, kept->request, call.status,
-                       call.internal_data,
-                       [this, kept, context = call.server_context] {
+                       call.internal_data, [this, kept] {
                          const std::unique_ptr<Admission> over(kept);
-                         End(*over, *context);
+                         End(*over, *over->context);
                          over->done();
                        }});
   }
@@ -219,7 +219,9 @@ class GuardedMethod final : public MethodHandler {
     void* request = nullptr;
     std::optional<Answer> answer = std::nullopt;  // Of a unary call.
     StreamWatch* watch = nullptr;                 // Of another one.
-    std::function<void()> done = nullptr;         // Of one with callbacks.
+    // Of one with callbacks.
+    std::function<void()> done = nullptr;
+    grpc::ServerContextBase* context = nullptr;
 
     void End() {
       if (answer.has_value()) answer->End();
