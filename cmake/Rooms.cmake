@@ -73,9 +73,11 @@ function(tandem_test path)
     set(ARG_TIMEOUT 60)
   endif()
   string(REPLACE "/" "_" name ${path})
-  add_executable(${name}_test ${tandem_SOURCE_DIR}/tests/${path}_test.cc ${ARG_SRCS})
+  add_executable(${name}_test ${tandem_SOURCE_DIR}/tests/${path}_test.cc ${ARG_SRCS}
+    $<TARGET_OBJECTS:tests_no_socket_left>)
   target_compile_options(${name}_test PRIVATE ${TANDEM_COPTS})
-  target_link_libraries(${name}_test PRIVATE ${ARG_DEPS} tandem::rpc_testing GTest::gmock_main)
+  target_link_libraries(${name}_test PRIVATE ${ARG_DEPS} tandem::rpc_testing
+    GTest::gmock_main absl::strings absl::time)
   _tandem_use_precompiled(${name}_test)
   target_compile_definitions(${name}_test PRIVATE TANDEM_BIN_DIR="${tandem_BINARY_DIR}/bin")
   include(GoogleTest)
