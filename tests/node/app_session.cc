@@ -26,7 +26,10 @@ constexpr absl::Duration kGenerous = absl::Seconds(20);
 class ServedSession final : public rpc::Session {
  public:
   ServedSession(FakeApp& app, int workers, const std::string& wire) {
+    // One wire, since ThreadSanitizer is not to see gRPC.
     auto server = rpc::Server::Start({.address = dir_.Address("app.sock"),
+                                      .grpc = wire == "grpc",
+                                      .ttrpc = false,
                                       .wires = {&socket_wire_},
                                       .services = {Serve(app)},
                                       .instance_id = "fake-instance",

@@ -12,13 +12,15 @@ thread_local const BatchWriter* BatchWriter::batch_of_this_thread_ = nullptr;
 
 BatchWriter::Room BatchWriter::SendBatch() {
   MutexLock lock(mu_);
-  if (out_.is_empty()) {
-    out_.swap(batch_);
-  } else {
-    out_.Append(batch_.unsent());
-    batch_.Clear();
+  if (!is_in_order_) {
+    if (out_.is_empty()) {
+      out_.swap(batch_);
+    } else {
+      out_.Append(batch_.unsent());
+      batch_.Clear();
+    }
+    in_batch_.store(0, std::memory_order_relaxed);
   }
-  in_batch_.store(0, std::memory_order_relaxed);
   return Send();
 }
 

@@ -93,7 +93,8 @@ class BatchWriter {
   Room EndBatch() ABSL_LOCKS_EXCLUDED(mu_) {
     batch_of_this_thread_ = nullptr;
     const bool has_ordered = has_ordered_.exchange(false);
-    return batch_.is_empty() && !has_ordered ? Room::kEnough : SendBatch();
+    const bool has_own = !is_in_order_ && !batch_.is_empty();
+    return has_own || has_ordered ? SendBatch() : Room::kEnough;
   }
 
   // Between them, what other threads write is left to Release(), which sends it
@@ -149,7 +150,7 @@ class BatchWriter {
 
   const int fd_;
   const bool is_in_order_;
-  // Of the thread that is in the batch.
+  // Of the thread that is in the batch; not used kInOrder.
   OutputBuffer batch_;
   // Something in out_ is left to EndBatch().
   std::atomic<bool> has_ordered_{false};
