@@ -394,14 +394,14 @@ TEST_F(AbciSocketWireTest, WhoDoesNotReadIsAskedForNoMore) {
 TEST_F(AbciSocketWireTest, WhoDoesNotReadLosesTheConnection) {
   Start({.write_timeout = absl::Milliseconds(100)});
   Client client = Connect();
-  client.Send(Query(4 << 20));
-  client.Send(Query(4 << 20));
+  for (int i = 0; i < 10; ++i) client.Send(Query(4 << 20));
   EXPECT_TRUE(Eventually([&] {
     pollfd ended = {client.fd(), POLLRDHUP, 0};
     return ::poll(&ended, 1, 0) == 1;
   }));
   EXPECT_EQ(Refusals("slow-reader"), 1u);
-  EXPECT_EQ(application_.queried(), 1);
+  // The next may begin while the connection ends.
+  EXPECT_LE(application_.queried(), 2);
   ExpectServes();
 }
 
