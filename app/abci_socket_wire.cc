@@ -121,7 +121,7 @@ class AbciSocketWire::Connection final : public rpc::FramedConnection,
   void AwaitIdle(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mu_) {
     MutexLock lock(mu_);
     mu_.AwaitUntil(deadline, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-      return !is_working_;
+      return !is_working_ && writing_ == 0;
     });
   }
   // Drops those that wait, and tells the one that runs.
@@ -180,6 +180,8 @@ class AbciSocketWire::Connection final : public rpc::FramedConnection,
   rpc::Mutex mu_;
   std::deque<Asked> asked_ ABSL_GUARDED_BY(mu_);
   bool is_working_ ABSL_GUARDED_BY(mu_) = false;
+  // Workers that have answers which are not sent yet.
+  int writing_ ABSL_GUARDED_BY(mu_) = 0;
   // The one that runs, until it is answered; and whether its handler has not
   // returned yet.
   std::shared_ptr<Call> running_ ABSL_GUARDED_BY(mu_);
@@ -419,9 +421,16 @@ void AbciSocketWire::Connection::SubmitSoon() {
 
 void AbciSocketWire::Connection::Run() {
   const std::shared_ptr<Connection> self = std::exchange(submitted_, nullptr);
+  {
+    MutexLock lock(mu_);
+    ++writing_;
+  }
   BeginWrites();
   Work(true);
   EndWrites();
+  MutexLock lock(mu_);
+  --writing_;
+  mu_.NotifyAll();
 }
 
 void AbciSocketWire::Connection::OnTime() {
