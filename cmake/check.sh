@@ -71,4 +71,13 @@ if grep -q ': Skipped$' "$log"; then
   echo "== SKIPPED, so not tested:"
   grep -A1 ': Skipped$' "$log" | grep -vE ': Skipped$|^--$' | sort | uniq -c
 fi
+# Why tests failed, once more at the end, where one looks first.
+awk '/^[0-9]+\/[0-9]+ Testing: / {name = $3; said = 0}
+     /^\[[-= ]+\]|^Running main|^Note: Google|^[0-9]+\/[0-9]+ Test/ {next}
+     /^(Command|Directory): |^-+$|^Output:$|^$/ {next}
+     /^Test Failed/ {
+       print "== FAILED " name
+       for (i = said > 30 ? said - 30 : 0; i < said; ++i) print line[i]
+     }
+     {line[said++] = $0}' "$log"
 exit "$result"
