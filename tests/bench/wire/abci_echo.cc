@@ -30,8 +30,8 @@ class AbciCaller final : public Caller {
   explicit AbciCaller(std::unique_ptr<rpc::Session> session)
       : session_(std::move(session)), client_(*session_) {}
 
-  absl::StatusOr<Figures> Run(const Cell& cell) override {
-    if (cell.kind != Kind::kCalls) return absl::UnimplementedError("");
+ private:
+  absl::StatusOr<Figures> RunCalls(const Cell& cell) override {
     Callbacks calls{ClosedLoop(cell), client_, {}};
     calls.request.set_tx(std::string(cell.payload, 'x'));
     if (cell.depth == 1) {
@@ -41,7 +41,6 @@ class AbciCaller final : public Caller {
     return calls.loop.Run([&](ClosedLoop::Slot& slot) { calls.Begin(slot); });
   }
 
- private:
   struct Callbacks {
     ClosedLoop loop;
     ABCIClient& client;

@@ -94,24 +94,19 @@ class GrpcCaller final : public Caller {
   explicit GrpcCaller(std::string address)
       : address_(std::move(address)), stub_(NewStub(/*is_new=*/false)) {}
 
-  absl::StatusOr<Figures> Run(const Cell& cell) override {
+ private:
+  absl::StatusOr<Figures> RunCalls(const Cell& cell) override {
     const Item request = Request(cell);
-    switch (cell.kind) {
-      case Kind::kCalls:
-        return cell.depth == 1 ? RunBlocking(cell, request)
-                               : RunCallbacks(cell, request);
-      case Kind::kPush:
-        return RunPush(cell, request);
-      case Kind::kRead:
-        return RunRead(cell);
-      case Kind::kConnects:
-        return ClosedLoop(cell).RunBlocking(
-            [&] { return Call(*NewStub(/*is_new=*/true), request, cell); });
-    }
-    return absl::UnimplementedError("no such kind");
+    return cell.depth == 1 ? RunBlocking(cell, request)
+                           : RunCallbacks(cell, request);
   }
 
- private:
+  absl::StatusOr<Figures> RunConnects(const Cell& cell) override {
+    const Item request = Request(cell);
+    return ClosedLoop(cell).RunBlocking(
+        [&] { return Call(*NewStub(/*is_new=*/true), request, cell); });
+  }
+
   std::unique_ptr<Echo::Stub> NewStub(bool is_new) const {
     grpc::ChannelArguments arguments;
     // Else channels of a process share a connection.
@@ -176,7 +171,8 @@ class GrpcCaller final : public Caller {
         [&](ClosedLoop::Slot& slot) { calls.Begin(slot, *next++); });
   }
 
-  absl::StatusOr<Figures> RunPush(const Cell& cell, const Item& item) {
+  absl::StatusOr<Figures> RunPush(const Cell& cell) override {
+    const Item item = Request(cell);
     const std::int64_t begun = NowNanos();
     grpc::ClientContext context;
     Item reply;
@@ -187,12 +183,10 @@ class GrpcCaller final : public Caller {
     stream->WritesDone();
     const grpc::Status status = stream->Finish();
     if (!status.ok()) return StatusOf(status);
-    std::vector<float> none;
-    return Summarize(cell.calls, static_cast<double>(NowNanos() - begun) / 1e9,
-                     none);
+    return PushedSince(begun, cell);
   }
 
-  absl::StatusOr<Figures> RunRead(const Cell& cell) {
+  absl::StatusOr<Figures> RunRead(const Cell& cell) override {
     const Item request = Request(cell);
     return ClosedLoop(cell).RunBlocking([&] {
       grpc::ClientContext context;

@@ -246,30 +246,7 @@ class RawCaller : public Caller {
                : Broken("send");
   }
 
-  absl::StatusOr<Figures> Run(const Cell& cell) override {
-    switch (cell.kind) {
-      case Kind::kCalls:
-        return RunCalls(cell);
-      case Kind::kPush:
-        return RunPush(cell);
-      case Kind::kRead:
-        return RunRead(cell);
-      case Kind::kConnects:
-        return RunConnects(cell);
-    }
-    return absl::UnimplementedError("no such kind");
-  }
-
  protected:
-  virtual absl::StatusOr<Figures> RunCalls(const Cell& cell) = 0;
-  virtual absl::StatusOr<Figures> RunPush(const Cell& cell) = 0;
-  virtual absl::StatusOr<Figures> RunRead(const Cell&) {
-    return absl::UnimplementedError("");
-  }
-  virtual absl::StatusOr<Figures> RunConnects(const Cell&) {
-    return absl::UnimplementedError("");
-  }
-
   // Sends what `append(OutputBuffer&)` adds for each of the cell's messages,
   // and waits until all have arrived.
   template <typename Append>
@@ -287,9 +264,7 @@ class RawCaller : public Caller {
     ::shutdown(fd.get(), SHUT_WR);
     char arrived = 0;
     if (!ReceiveAll(fd.get(), &arrived, 1)) return Broken("recv");
-    std::vector<float> none;
-    return Summarize(cell.calls, static_cast<double>(NowNanos() - begun) / 1e9,
-                     none);
+    return PushedSince(begun, cell);
   }
 
   const std::string address_;

@@ -178,12 +178,7 @@ void Report::AddAllocations(const std::string& subject, const Cell& cell,
       "%-14s allocations per call, %4d in flight, %4s: client %6.2f, server "
       "%6.2f\n",
       subject, cell.depth, Bytes(cell.payload), client, server);
-  std::fflush(stdout);
-  json_["allocations"].push_back({{"subject", subject},
-                                  {"depth", cell.depth},
-                                  {"payload", cell.payload},
-                                  {"client", client},
-                                  {"server", server}});
+  AddPerCall("allocations", subject, cell, client, server);
 }
 
 void Report::AddInstructions(const std::string& subject, const Cell& cell,
@@ -192,12 +187,17 @@ void Report::AddInstructions(const std::string& subject, const Cell& cell,
       "%-14s instructions per call (callgrind, user code), %4d in flight, %s: "
       "client %8.0f, server %8.0f\n",
       subject, cell.depth, Bytes(cell.payload), client, server);
+  AddPerCall("instructions", subject, cell, client, server);
+}
+
+void Report::AddPerCall(const std::string& what, const std::string& subject,
+                        const Cell& cell, double client, double server) {
   std::fflush(stdout);
-  json_["instructions"].push_back({{"subject", subject},
-                                   {"depth", cell.depth},
-                                   {"payload", cell.payload},
-                                   {"client", client},
-                                   {"server", server}});
+  json_[what].push_back({{"subject", subject},
+                         {"depth", cell.depth},
+                         {"payload", cell.payload},
+                         {"client", client},
+                         {"server", server}});
 }
 
 void Report::AddSkipped(const std::string& subject, const std::string& why) {

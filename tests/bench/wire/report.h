@@ -39,6 +39,9 @@ class Report {
   absl::Status Write(const std::string& path);
 
  private:
+  void AddPerCall(const std::string& what, const std::string& subject,
+                  const Cell& cell, double client, double server);
+
   nlohmann::ordered_json json_;
 };
 

@@ -87,30 +87,21 @@ class TandemCaller final : public Caller {
     return channel_->WaitForConnected(kConnectTimeout);
   }
 
-  absl::StatusOr<Figures> Run(const Cell& cell) override {
+ private:
+  bool Does(const Cell& cell) const override {
+    if (cell.kind == Kind::kCalls) {
+      return !options_.threads || cell.depth <= kMostThreads;
+    }
     // The variants are about calls.
-    if (cell.kind != Kind::kCalls && (options_.pool || options_.threads ||
-                                      options_.spin > absl::ZeroDuration())) {
-      return absl::UnimplementedError("");
-    }
-    switch (cell.kind) {
-      case Kind::kCalls:
-        if (options_.threads && cell.depth > kMostThreads) {
-          return absl::UnimplementedError("");
-        }
-        if (options_.threads || cell.depth == 1) return RunBlocking(cell);
-        return RunCallbacks(cell);
-      case Kind::kPush:
-        return RunPush(cell);
-      case Kind::kRead:
-        return RunRead(cell);
-      case Kind::kConnects:
-        return RunConnects(cell);
-    }
-    return absl::UnimplementedError("no such kind");
+    return !options_.pool && !options_.threads &&
+           options_.spin == absl::ZeroDuration();
   }
 
- private:
+  absl::StatusOr<Figures> RunCalls(const Cell& cell) override {
+    if (options_.threads || cell.depth == 1) return RunBlocking(cell);
+    return RunCallbacks(cell);
+  }
+
   absl::StatusOr<std::unique_ptr<rpc::Channel>> Connect() const {
     return rpc::Channel::Connect(
         address_, {.wire = options_.wire, .spin = options_.spin});
@@ -159,7 +150,7 @@ class TandemCaller final : public Caller {
     return calls.loop.Run([&](ClosedLoop::Slot& slot) { calls.Begin(slot); });
   }
 
-  absl::StatusOr<Figures> RunPush(const Cell& cell) {
+  absl::StatusOr<Figures> RunPush(const Cell& cell) override {
     const Item item = Request(cell);
     const std::int64_t begun = NowNanos();
     auto stream = client_->Push();
@@ -170,12 +161,10 @@ class TandemCaller final : public Caller {
     if (reply.number() != cell.calls) {
       return absl::InternalError("messages are missing");
     }
-    std::vector<float> none;
-    return Summarize(cell.calls, static_cast<double>(NowNanos() - begun) / 1e9,
-                     none);
+    return PushedSince(begun, cell);
   }
 
-  absl::StatusOr<Figures> RunRead(const Cell& cell) {
+  absl::StatusOr<Figures> RunRead(const Cell& cell) override {
     Item request;
     request.set_number(static_cast<std::int64_t>(cell.payload));
     Item chunk;
@@ -189,7 +178,7 @@ class TandemCaller final : public Caller {
     });
   }
 
-  absl::StatusOr<Figures> RunConnects(const Cell& cell) {
+  absl::StatusOr<Figures> RunConnects(const Cell& cell) override {
     const Item request = Request(cell);
     return ClosedLoop(cell).RunBlocking([&]() -> absl::Status {
       TANDEM_ASSIGN_OR_RETURN(const auto channel, Connect());

@@ -10,19 +10,13 @@ import (
 	"tests/bench/wire/go_peers/echo"
 )
 
-type grpcEcho struct{ echo.UnimplementedEchoServer }
-
-func (grpcEcho) Get(_ context.Context, request *echo.Item) (*echo.Item, error) {
-	return request, nil
-}
-
 func serveGrpc(path string) error {
 	listener, err := net.Listen("unix", path)
 	if err != nil {
 		return err
 	}
 	server := grpc.NewServer()
-	echo.RegisterEchoServer(server, grpcEcho{})
+	echo.RegisterEchoServer(server, echoServer{})
 	return server.Serve(listener)
 }
 
@@ -32,11 +26,7 @@ func dialGrpc(path string) (caller, error) {
 		return nil, err
 	}
 	client := echo.NewEchoClient(conn)
-	return func(c cell) (figures, error) {
-		request := &echo.Item{Number: 42, Data: make([]byte, c.Payload)}
-		return closedLoop(c, func() error {
-			_, err := client.Get(context.Background(), request)
-			return err
-		})
-	}, nil
+	return echoCaller(func(ctx context.Context, request *echo.Item) (*echo.Item, error) {
+		return client.Get(ctx, request)
+	}), nil
 }

@@ -9,12 +9,6 @@ import (
 	"tests/bench/wire/go_peers/echo"
 )
 
-type ttrpcEcho struct{}
-
-func (ttrpcEcho) Get(_ context.Context, request *echo.Item) (*echo.Item, error) {
-	return request, nil
-}
-
 func serveTtrpc(path string) error {
 	listener, err := net.Listen("unix", path)
 	if err != nil {
@@ -24,7 +18,7 @@ func serveTtrpc(path string) error {
 	if err != nil {
 		return err
 	}
-	echo.RegisterTTRPCEchoService(server, ttrpcEcho{})
+	echo.RegisterTTRPCEchoService(server, echoServer{})
 	return server.Serve(context.Background(), listener)
 }
 
@@ -33,12 +27,5 @@ func dialTtrpc(path string) (caller, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := echo.NewTTRPCEchoClient(ttrpc.NewClient(conn))
-	return func(c cell) (figures, error) {
-		request := &echo.Item{Number: 42, Data: make([]byte, c.Payload)}
-		return closedLoop(c, func() error {
-			_, err := client.Get(context.Background(), request)
-			return err
-		})
-	}, nil
+	return echoCaller(echo.NewTTRPCEchoClient(ttrpc.NewClient(conn)).Get), nil
 }
