@@ -23,8 +23,6 @@
 #include "app/abci_service.h"
 #include "app/application.h"
 #include "gmock/gmock.h"
-#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
-#include "google/protobuf/util/delimited_message_util.h"
 #include "gtest/gtest.h"
 #include "proto/abci/socket_call.h"
 #include "rpc/base/unique_fd.h"
@@ -33,6 +31,7 @@
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
 #include "tandem/rpc/v1/admin.tandem.h"
+#include "tests/support/delimited_socket.h"
 #include "tests/support/descriptors.h"
 #include "tests/support/eventually.h"
 #include "tests/support/raw_socket.h"
@@ -43,16 +42,10 @@ namespace {
 using ::tandem::rpc::Verdict;
 using ::tandem::rpc::testing::IsOk;
 using ::tandem::rpc::testing::StatusIs;
+using ::tandem::test::Delimited;
 using ::tandem::test::Eventually;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-std::string Delimited(const google::protobuf::Message& message) {
-  std::string bytes;
-  google::protobuf::io::StringOutputStream out(&bytes);
-  google::protobuf::util::SerializeDelimitedToZeroCopyStream(message, &out);
-  return bytes;
-}
 
 abci::Request CheckTx(std::string tx) {
   abci::Request request;
@@ -122,44 +115,15 @@ class EchoApplication final : public Application {
 };
 
 // The client's end of a connection.
-class Client {
+class Client : public test::DelimitedSocket<abci::Response> {
  public:
-  explicit Client(rpc::UniqueFd fd) : fd_(std::move(fd)) {
+  explicit Client(rpc::UniqueFd socket) : DelimitedSocket(std::move(socket)) {
     // What does not come fails the test instead of hanging it.
     const timeval limit = {.tv_sec = 30, .tv_usec = 0};
-    ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    ::setsockopt(fd_.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+    ::setsockopt(fd(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    ::setsockopt(fd(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
   }
 
-  void SendBytes(std::string_view bytes) {
-    while (!bytes.empty()) {
-      const ssize_t took =
-          ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-      if (took <= 0) return;
-      bytes.remove_prefix(static_cast<std::size_t>(took));
-    }
-  }
-  void Send(const abci::Request& request) { SendBytes(Delimited(request)); }
-  int fd() const { return fd_.get(); }
-
-  // Nothing at the end of the connection.
-  std::optional<abci::Response> Read() {
-    while (true) {
-      abci::Response response;
-      bool is_at_end = false;
-      google::protobuf::io::ArrayInputStream in(
-          bytes_.data(), static_cast<int>(bytes_.size()));
-      if (google::protobuf::util::ParseDelimitedFromZeroCopyStream(
-              &response, &in, &is_at_end)) {
-        bytes_.erase(0, static_cast<std::size_t>(in.ByteCount()));
-        return response;
-      }
-      char more[1 << 16];
-      const ssize_t got = ::recv(fd_.get(), more, sizeof(more), 0);
-      if (got <= 0) return std::nullopt;
-      bytes_.append(more, static_cast<std::size_t>(got));
-    }
-  }
   std::string ReadData() {
     const std::optional<abci::Response> response = Read();
     return response ? response->check_tx().data() : "(closed)";
@@ -168,10 +132,6 @@ class Client {
     const std::optional<abci::Response> response = Read();
     return response ? response->exception().error() : "(closed)";
   }
-
- private:
-  rpc::UniqueFd fd_;
-  std::string bytes_;
 };
 
 // Its message is an unfinished field.

@@ -21,8 +21,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
-#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
-#include "google/protobuf/util/delimited_message_util.h"
 #include "gtest/gtest.h"
 #include "rpc/base/mutex.h"
 #include "rpc/base/unique_fd.h"
@@ -31,6 +29,7 @@
 #include "rpc/testing/temp_dir.h"
 #include "tendermint/abci/types.pb.h"
 #include "tendermint/abci/types.tandem.h"
+#include "tests/support/delimited_socket.h"
 #include "tests/support/descriptors.h"
 #include "tests/support/raw_socket.h"
 
@@ -40,6 +39,7 @@ namespace {
 using ::tandem::rpc::UniqueFd;
 using ::tandem::rpc::testing::IsOk;
 using ::tandem::rpc::testing::StatusIs;
+using ::tandem::test::Delimited;
 using ::tendermint::abci::ABCIClient;
 using ::tendermint::abci::Request;
 using ::tendermint::abci::RequestCheckTx;
@@ -54,13 +54,6 @@ using ::testing::HasSubstr;
 
 constexpr absl::Duration kLong = absl::Seconds(30);
 constexpr std::size_t kMaxMessage = 1 << 20;
-
-std::string Delimited(const google::protobuf::Message& message) {
-  std::string bytes;
-  google::protobuf::io::StringOutputStream out(&bytes);
-  google::protobuf::util::SerializeDelimitedToZeroCopyStream(message, &out);
-  return bytes;
-}
 
 Response CheckTxAnswer(const Request& request) {
   Response answer;
@@ -93,45 +86,14 @@ Response AnswerTo(const Request& request) {
 }
 
 // The application's end of one connection.
-class Peer {
+class Peer : public test::DelimitedSocket<Request> {
  public:
-  explicit Peer(UniqueFd fd) : fd_(std::move(fd)) {}
+  using DelimitedSocket::DelimitedSocket;
 
-  // Blocks; nothing once the node has closed.
-  std::optional<Request> Read() {
-    while (true) {
-      Request request;
-      bool is_at_end = false;
-      google::protobuf::io::ArrayInputStream in(
-          bytes_.data(), static_cast<int>(bytes_.size()));
-      if (google::protobuf::util::ParseDelimitedFromZeroCopyStream(
-              &request, &in, &is_at_end)) {
-        bytes_.erase(0, static_cast<std::size_t>(in.ByteCount()));
-        return request;
-      }
-      char more[4096];
-      const ssize_t got = ::read(fd_.get(), more, sizeof(more));
-      if (got <= 0) return std::nullopt;
-      bytes_.append(more, static_cast<std::size_t>(got));
-    }
-  }
-  void Send(const Response& response) { SendBytes(Delimited(response)); }
-  void SendBytes(std::string_view bytes) {
-    while (!bytes.empty()) {
-      const ssize_t took =
-          ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-      if (took <= 0) return;
-      bytes.remove_prefix(static_cast<std::size_t>(took));
-    }
-  }
   // Answers well until the node closes.
   void Serve() {
     while (std::optional<Request> request = Read()) Send(AnswerTo(*request));
   }
-
- private:
-  UniqueFd fd_;
-  std::string bytes_;
 };
 
 // A server of connections that each follow `script`, told which member the
