@@ -9,8 +9,8 @@
 namespace tandem::rpc {
 namespace {
 
-// HTTP/2 servers refuse headers of 8 KiB, and have some of their own.
-constexpr std::size_t kMaxBytes = 4 << 10;
+// Servers refuse 8 KiB of headers, and HTTP/2 has some of its own.
+constexpr std::size_t kMaxBytes = kMaxServedMetadata / 2;
 
 bool IsKey(std::string_view key) {
   return !key.empty() && !key.starts_with("grpc-") &&
@@ -46,12 +46,12 @@ absl::Status CheckMetadata(const Metadata& metadata) {
           "\" cannot be sent: keys are of lower case letters, digits, '-', '_' "
           "and '.' (not \"grpc-...\"), values of printable ASCII"));
     }
-    bytes += key.size() + value.size();
+    bytes += key.size() + value.size() + kMetadataEntryBytes;
   }
   if (bytes <= kMaxBytes) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("the metadata of a call has ", bytes,
-                   " bytes, and no more than ", kMaxBytes, " can be sent"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "the metadata of a call counts ", bytes, " bytes (", kMetadataEntryBytes,
+      " of each entry), and no more than ", kMaxBytes, " can be sent"));
 }
 
 }  // namespace tandem::rpc

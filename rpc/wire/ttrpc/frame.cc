@@ -218,6 +218,9 @@ bool ParseRequest(std::string_view data, Request* into) {
     if (fields.Is(5, FieldType::kLength)) {
       Pair pair;
       if (!ParsePair(fields.bytes(), &pair)) return false;
+      into->metadata_bytes +=
+          pair.first.size() + pair.second.size() + kMetadataEntryBytes;
+      if (into->metadata_bytes > kMaxServedMetadata) continue;
       into->metadata.emplace_back(pair.first, pair.second);
     }
   }

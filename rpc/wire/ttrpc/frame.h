@@ -65,6 +65,9 @@ struct Request {
   // How long the client waits; 0: for ever.
   std::int64_t timeout_nanos = 0;
   Metadata metadata;
+  // What it counts against kMaxServedMetadata; what goes beyond that is counted
+  // only.
+  std::size_t metadata_bytes = 0;
 };
 
 // False when `data` is no Request.

@@ -168,6 +168,7 @@ void ServedConnection::OnRequest(const FrameHeader& header,
   request_.service = request_.method = request_.payload = {};
   request_.timeout_nanos = 0;
   request_.metadata.clear();
+  request_.metadata_bytes = 0;
   if (!ParseRequest(data, &request_)) {
     return WriteError(id, absl::InvalidArgumentError(
                               "the frame that begins the call is no Request"));
@@ -189,6 +190,9 @@ void ServedConnection::OnRequest(const FrameHeader& header,
   absl::StatusOr<ActiveCall> active =
       table_->guard().Begin(shared_connection(), target->guarded);
   if (!active.ok()) return WriteError(id, active.status());
+  if (request_.metadata_bytes > kMaxServedMetadata) {
+    return WriteError(id, RefuseMetadata(*target, request_.metadata_bytes));
+  }
   if (is_unary) {
     BeginUnary(*target, *std::move(active), id);
   } else {
@@ -417,6 +421,16 @@ absl::Status ServedConnection::RefuseForMemory(const Target& target,
           target.method->path, ": a message of ", bytes,
           " bytes is more than the server has left for requests in flight (its "
           "max_request_memory); call again when some have ended")));
+}
+
+absl::Status ServedConnection::RefuseMetadata(const Target& target,
+                                              std::size_t bytes) {
+  return Refuse(Refusal::kMessageTooLarge,
+                absl::ResourceExhaustedError(absl::StrCat(
+                    target.method->path, ": the metadata counts ", bytes,
+                    " bytes (", kMetadataEntryBytes,
+                    " of each entry), and the server takes no more than ",
+                    kMaxServedMetadata)));
 }
 
 std::size_t ServedConnection::max_reply_bytes() const {

@@ -25,10 +25,6 @@
 
 namespace tandem::rpc::ttrpc {
 
-// Messages that either side may send on a stream before it is granted more,
-// where credit was agreed on.
-inline constexpr std::uint32_t kFirstCredit = 32;
-
 // Begins calls for the Requests that come, and carries what belongs to them.
 //
 // Errors that it answers itself: those of CallGuard; kUnimplemented (no such
@@ -123,6 +119,8 @@ class ServedConnection final : public FramedConnection {
   static absl::Status NoSuchMethod(const Request& request);
   const Target* Find(const Request& request);
   absl::Status Refuse(Refusal reason, absl::Status why);
+  // Counts a call with too much of it; returns what to say.
+  absl::Status RefuseMetadata(const Target& target, std::size_t bytes);
 
   // What the client offers in Hello is taken up, and the client told so.
   void Agree(const v1::HelloRequest& hello);

@@ -24,6 +24,10 @@ constexpr std::size_t kMaxUnread = 256 << 10;
 constexpr std::size_t kMaxUnreadOfOthers = 4 << 20;
 constexpr std::size_t kMessageOverhead = 64;
 
+std::size_t MemoryOf(const Inbox::Unread& unread) {
+  return unread.bytes + unread.messages * kMessageOverhead;
+}
+
 }  // namespace
 
 ServerEnd::ServerEnd(const Target& target, ActiveCall active,
@@ -34,8 +38,8 @@ ServerEnd::ServerEnd(const Target& target, ActiveCall active,
       connection_(std::move(connection)),
       id_(id),
       has_credit_(has_credit),
-      allowed_(kFirstCredit),
-      credit_(kFirstCredit) {}
+      allowed_(kInitialCredit),
+      credit_(kInitialCredit) {}
 
 ServerEnd::~ServerEnd() = default;
 
@@ -71,8 +75,7 @@ void ServerEnd::Push(std::string_view bytes) {
           target_.method->path,
           ": the client sent more messages than it has credit for")));
     }
-  } else if (unread.bytes + unread.messages * kMessageOverhead >
-             kMaxUnreadOfOthers) {
+  } else if (MemoryOf(unread) > kMaxUnreadOfOthers) {
     return Fail(absl::ResourceExhaustedError(absl::StrCat(
         target_.method->path,
         ": the handler reads too slowly: ", unread.messages, " messages of ",
@@ -107,7 +110,8 @@ void ServerEnd::OnTaken() {
   {
     MutexLock lock(mu_);
     ++taken_;
-    if (taken_ < kFirstCredit / 2 || inbox_.unread().bytes > kMaxUnread) return;
+    if (taken_ < kInitialCredit / 2 || inbox_.unread().bytes > kMaxUnread)
+      return;
     granted = std::exchange(taken_, 0);
   }
   allowed_ += granted;
@@ -119,7 +123,7 @@ bool ServerEnd::HoldUnread() {
   if (memory == nullptr) return true;
   MutexLock lock(mu_);
   if (has_left_) return true;
-  const std::size_t bytes = inbox_.unread().bytes;
+  const std::size_t bytes = MemoryOf(inbox_.unread());
   if (bytes > held_memory_) {
     if (memory->Take(bytes - held_memory_) != nullptr) return false;
   } else {

@@ -314,6 +314,44 @@ TEST_F(TtrpcWireTest, HelloAgreesOnLargerMessages) {
               StatusIs(StatusCode::kResourceExhausted, HasSubstr("limit")));
 }
 
+TEST_F(TtrpcWireTest, MetadataBeyondTheLimitIsRefusedAndNotKept) {
+  Start();
+  const auto peer = Connect();
+  const auto call = [](std::uint32_t id, std::string_view method,
+                       std::uint8_t flags, std::size_t entries) {
+    std::string request = absl::StrCat("\x0a\x10", kProbe, "\x12");
+    request += static_cast<char>(method.size());
+    request += method;
+    // Each an empty key and value.
+    for (std::size_t i = 0; i < entries; ++i) request.append("\x2a\x00", 2);
+    return RawFrame(id, ttrpc::kRequest, flags, request);
+  };
+  const std::size_t most =
+      tandem::rpc::kMaxServedMetadata / tandem::rpc::kMetadataEntryBytes;
+  peer->Send(call(1, "Echo", 0, most));
+  ReplyOf(peer->MustRead());
+  EXPECT_EQ(service_.last_metadata().size(), most);
+  for (const std::size_t entries : {most + 1, std::size_t{2'000'000}}) {
+    const std::uint32_t id = entries == most + 1 ? 3 : 7;
+    peer->Send(call(id, "Echo", 0, entries));
+    EXPECT_THAT(StatusOf(peer->MustRead()),
+                StatusIs(StatusCode::kResourceExhausted,
+                         AllOf(HasSubstr("/tests.wire.Probe/Echo"),
+                               HasSubstr("metadata"))));
+    peer->Send(call(id + 2, "SumLate", ttrpc::kRemoteOpen, entries));
+    EXPECT_THAT(StatusOf(peer->MustRead()),
+                StatusIs(StatusCode::kResourceExhausted,
+                         HasSubstr("/tests.wire.Probe/SumLate")));
+  }
+  EXPECT_EQ(service_.calls, 1);
+  ttrpc::Request parsed;
+  const std::string frame = call(1, "Echo", 0, 2'000'000);
+  ASSERT_TRUE(ttrpc::ParseRequest(
+      std::string_view(frame).substr(ttrpc::kHeaderBytes), &parsed));
+  EXPECT_EQ(parsed.metadata.size(), most);
+  ExpectServes();
+}
+
 TEST_F(TtrpcWireTest, ALengthThatIsOnlyAnnouncedTakesNoMemory) {
   Start({.max_request_memory = kMaxMessage,
          .max_request_memory_per_uid = kMaxMessage});
@@ -350,6 +388,28 @@ TEST_F(TtrpcWireTest, FramesThatMemoryIsShortForAreRefused) {
   EXPECT_EQ(ReplyOf(holder->MustRead()).data().size(), kMaxMessage - 100);
   peer->Send(Call(5, "Echo", Number(5)));
   EXPECT_EQ(ReplyOf(peer->MustRead()).number(), 5);
+}
+
+TEST_F(TtrpcWireTest, EmptyMessagesThatAreNotReadTakeMemoryToo) {
+  constexpr int kStreams = 8;
+  constexpr int kMessages = 30'000;  // Of which one stream may have as many.
+  Start({.max_request_memory = kMaxMessage,
+         .max_request_memory_per_uid = kMaxMessage});
+  const auto peer = Connect();
+  std::thread sender([&] {
+    for (int i = 0; i < kStreams; ++i) {
+      const std::uint32_t id = 2 * i + 1;
+      std::string frames = OpenCall(id, "SumLate");
+      for (int j = 0; j < kMessages; ++j) frames += DataFrame(id, Item());
+      peer->Send(frames);
+    }
+  });
+  EXPECT_THAT(StatusOf(peer->MustRead()),
+              StatusIs(StatusCode::kResourceExhausted,
+                       AllOf(HasSubstr("/tests.wire.Probe/SumLate"),
+                             HasSubstr("max_request_memory"))));
+  sender.join();
+  service_.read_late.Set();
 }
 
 TEST_F(TtrpcWireTest, CancelReachesAUnaryCall) {

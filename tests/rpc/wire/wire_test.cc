@@ -214,12 +214,21 @@ TEST_P(WireTest, HandlerSeesMetadata) {
   EXPECT_THAT(service_.last_metadata(), ::testing::IsEmpty());
 }
 
+TEST_P(WireTest, AsMuchMetadataAsMayBeSentArrives) {
+  tandem::rpc::Metadata many;
+  while (tandem::rpc::CheckMetadata(many).ok()) many.emplace_back("k", "v");
+  many.pop_back();
+  ASSERT_THAT(probe().Echo(Item(), {.metadata = many}), IsOk());
+  EXPECT_EQ(service_.last_metadata(), many);
+}
+
 TEST_P(WireTest, MetadataThatNoWireCanCarryEndsTheCall) {
   for (const tandem::rpc::Metadata& metadata :
        {tandem::rpc::Metadata{{"Upper", "case"}},
         tandem::rpc::Metadata{{"grpc-timeout", "1S"}},
         tandem::rpc::Metadata{{"key", "line\nend"}},
-        tandem::rpc::Metadata{{"key", std::string(5000, 'x')}}}) {
+        tandem::rpc::Metadata{{"key", std::string(5000, 'x')}},
+        tandem::rpc::Metadata(200, {"k", "v"})}) {
     EXPECT_THAT(
         probe().Echo(Item(), {.metadata = metadata}),
         StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("metadata")));
