@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
 
 // https://protobuf.dev/programming-guides/encoding. In a header, since every
@@ -35,6 +36,29 @@ inline char* PutVarint(char* at, std::uint64_t value) {
   for (; value >= 0x80; value >>= 7) *at++ = static_cast<char>(value | 0x80);
   *at++ = static_cast<char>(value);
   return at;
+}
+
+// Fields with a number below 16, whose tag is one byte.
+
+constexpr char Tag(std::uint32_t number, FieldType type) {
+  return static_cast<char>(FieldTag(number, type));
+}
+
+// Of one that is left out where it is empty.
+constexpr std::size_t FieldBytes(std::size_t bytes) {
+  return bytes == 0 ? 0 : 1 + VarintBytes(bytes) + bytes;
+}
+
+inline char* PutLength(char* at, std::uint32_t number, std::size_t bytes) {
+  *at++ = Tag(number, FieldType::kLength);
+  return PutVarint(at, bytes);
+}
+
+inline char* PutBytes(char* at, std::uint32_t number, std::string_view bytes) {
+  if (bytes.empty()) return at;
+  at = PutLength(at, number, bytes.size());
+  std::memcpy(at, bytes.data(), bytes.size());
+  return at + bytes.size();
 }
 
 enum class Taken : std::uint8_t {
@@ -118,6 +142,35 @@ class Fields {
   std::string_view bytes_;
   bool is_right_ = true;
 };
+
+// A message of two strings, the fields 1 and 2: a KeyValue, or an Any.
+struct Pair {
+  std::string_view first;
+  std::string_view second;
+};
+
+inline bool ParsePair(std::string_view data, Pair* into) {
+  Fields fields(data);
+  while (fields.Next()) {
+    if (fields.Is(1, FieldType::kLength)) into->first = fields.bytes();
+    if (fields.Is(2, FieldType::kLength)) into->second = fields.bytes();
+  }
+  return fields.is_right();
+}
+
+inline std::size_t PairBytes(const Pair& pair) {
+  return FieldBytes(pair.first.size()) + FieldBytes(pair.second.size());
+}
+
+inline char* PutPair(char* at, std::uint32_t number, const Pair& pair) {
+  at = PutLength(at, number, PairBytes(pair));
+  return PutBytes(PutBytes(at, 1, pair.first), 2, pair.second);
+}
+
+inline std::size_t PairFieldBytes(const Pair& pair) {
+  const std::size_t bytes = PairBytes(pair);
+  return 1 + VarintBytes(bytes) + bytes;
+}
 
 }  // namespace tandem::rpc
 

@@ -9,9 +9,10 @@
 
 namespace tandem::rpc {
 
-// The codes are the same numbers. Payloads are not carried, and a message is
-// cut after 2,048 bytes: it travels in a header, and gRPC refuses headers of 8
-// KiB.
+// The codes are the same numbers. Payloads are the details of
+// google.rpc.Status, as in gRPC's own libraries (grpc-status-details-bin). A
+// message is cut after 2,048 bytes, and payloads are left out that do not fit
+// beside it: all of that travels in headers, and gRPC refuses headers of 8 KiB.
 grpc::Status ToGrpc(const absl::Status& status);
 
 absl::Status FromGrpc(const grpc::Status& status);

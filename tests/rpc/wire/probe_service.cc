@@ -4,6 +4,8 @@
 #include <memory>
 #include <utility>
 
+#include "absl/strings/cord.h"
+
 // absl::Status counts its owners in a library that is built without
 // ThreadSanitizer, which then does not see how that orders what threads do.
 extern "C" const char* __tsan_default_suppressions() {
@@ -19,6 +21,15 @@ using tandem::rpc::Reply;
 using tandem::rpc::Writer;
 
 namespace {
+
+absl::Status StatusOf(const Failure& failure) {
+  absl::Status status(static_cast<absl::StatusCode>(failure.code()),
+                      failure.message());
+  for (const auto& [type, value] : failure.details()) {
+    status.SetPayload(type, absl::Cord(value));
+  }
+  return status;
+}
 
 // Counts up, and waits for room where there is none, without a thread.
 class Counter : public std::enable_shared_from_this<Counter> {
@@ -127,8 +138,7 @@ void ProbeService::EchoLaterInline(Call& call, const Item& request,
 }
 
 absl::StatusOr<Item> ProbeService::Fail(Call&, const Failure& request) {
-  return absl::Status(static_cast<absl::StatusCode>(request.code()),
-                      request.message());
+  return StatusOf(request);
 }
 
 absl::StatusOr<Item> ProbeService::Hang(Call& call, const Item& request) {
@@ -188,8 +198,7 @@ void ProbeService::Linger(Call& call, const Item& request, Writer<Item> out) {
 
 void ProbeService::FailStream(Call&, const Failure& request, Writer<Item> out) {
   (void)out.Write(Item());
-  out.Finish(absl::Status(static_cast<absl::StatusCode>(request.code()),
-                          request.message()));
+  out.Finish(StatusOf(request));
 }
 
 void ProbeService::DropStream(Call&, const Item&, Writer<Item>) {}

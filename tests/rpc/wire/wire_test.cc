@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -309,6 +310,40 @@ TEST_P(WireTest, StreamEndsWithItsErrorAfterItsMessages) {
   EXPECT_FALSE(stream.Read(&item));
   EXPECT_THAT(stream.status(),
               StatusIs(absl::StatusCode::kDataLoss, "half of it"));
+}
+
+TEST_P(WireTest, ErrorsKeepTheirDetails) {
+  Failure failure;
+  failure.set_code(static_cast<int>(absl::StatusCode::kDataLoss));
+  failure.set_message("half of it");
+  const std::string binary("\x00\xff\n", 3);
+  (*failure.mutable_details())["example.com/tests.One"] = binary;
+  (*failure.mutable_details())["example.com/tests.Empty"] = "";
+  const auto expect = [&](const absl::Status& status) {
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kDataLoss, "half of it"));
+    EXPECT_EQ(status.GetPayload("example.com/tests.One"), absl::Cord(binary));
+    EXPECT_EQ(status.GetPayload("example.com/tests.Empty"), absl::Cord());
+  };
+  expect(probe().Fail(failure).status());
+  auto stream = probe().FailStream(failure);
+  Item item;
+  while (stream.Read(&item)) {
+  }
+  expect(stream.status());
+  // Too much for headers, and for a frame of an error.
+  (*failure.mutable_details())["example.com/tests.Large"] =
+      std::string(1 << 20, 'x');
+  expect(probe().Fail(failure).status());
+}
+
+TEST_P(WireTest, ALongMessageLeavesAnErrorItsCode) {
+  Failure failure;
+  failure.set_code(static_cast<int>(absl::StatusCode::kDataLoss));
+  // Percent-encoded in gRPC's headers.
+  for (int i = 0; i < 1000; ++i) failure.mutable_message()->append("\u00e9");
+  (*failure.mutable_details())["example.com/tests.One"] = "one";
+  const absl::Status status = probe().Fail(failure).status();
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kDataLoss, failure.message()));
 }
 
 TEST_P(WireTest, DroppedStreamEndsWithInternal) {
