@@ -8,14 +8,26 @@
 namespace tandem::rpc {
 namespace {
 
+// Two threads pass the word on. One that is not woken sleeps for its deadline.
 TEST(FutexTest, WhoSleepsIsWoken) {
+  constexpr std::uint32_t kTurns = 1000;
+  const absl::Time deadline = absl::Now() + absl::Seconds(30);
   std::atomic<std::uint32_t> word{0};
-  std::thread sleeper([&word] {
-    while (word == 0) SleepWhile(word, 0, absl::InfiniteFuture());
-  });
-  word = 1;
-  WakeSleeper(&word);
-  sleeper.join();
+  const auto pass = [&](std::uint32_t first) {
+    for (std::uint32_t turn = first; turn < kTurns; turn += 2) {
+      for (std::uint32_t seen = word; seen != turn; seen = word) {
+        if (absl::Now() >= deadline) return;
+        SleepWhile(word, seen, deadline);
+      }
+      word = turn + 1;
+      WakeSleeper(&word);
+    }
+  };
+  std::thread other([&] { pass(1); });
+  pass(0);
+  other.join();
+  EXPECT_LT(absl::Now(), deadline);
+  EXPECT_EQ(word, kTurns);
 }
 
 TEST(FutexTest, AWordThatChangedIsNotSleptFor) {
