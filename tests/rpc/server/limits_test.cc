@@ -12,6 +12,7 @@
 #include <memory>
 #include <semaphore>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -533,21 +534,34 @@ TEST_P(LimitsTest, AClientThatReadsSlowlyButReadsIsServed) {
   Start({.write_timeout = absl::Seconds(3)});
   Item request;
   request.set_number(10'000'000);
-  const UniqueFd slow = test::ConnectTo(dir_.File("s"));
-  test::Say(slow,
-            test::Greeting() + test::UnaryCall(1, "/tests.wire.Probe/Count",
-                                               request.SerializeAsString()));
   // For longer than write_timeout something waits to be written, and a little
-  // of it is.
-  const absl::Time end = absl::Now() + absl::Seconds(5);
-  while (absl::Now() < end) {
-    Drain(slow);
-    const std::string room = {0, 0, 4, 0};
-    test::Say(slow, test::Frame(8, 0, 0, room) + test::Frame(8, 0, 1, room));
-    absl::SleepFor(absl::Milliseconds(200));
-  }
-  EXPECT_EQ(Refusals("slow-reader"), 0u);
-  EXPECT_EQ(Status().connections_size(), 2);
+  // of it is. Where the machine lets the test stand still meanwhile, it was no
+  // such client.
+  const auto is_served = [&] {
+    const std::uint64_t refusals = Refusals("slow-reader");
+    const UniqueFd slow = test::ConnectTo(dir_.File("s"));
+    test::Say(slow,
+              test::Greeting() + test::UnaryCall(1, "/tests.wire.Probe/Count",
+                                                 request.SerializeAsString()));
+    const absl::Time end = absl::Now() + absl::Seconds(5);
+    absl::Time before = absl::Now();
+    absl::Duration longest;
+    while (before < end) {
+      Drain(slow);
+      const std::string room = {0, 0, 4, 0};
+      test::Say(slow, test::Frame(8, 0, 0, room) + test::Frame(8, 0, 1, room));
+      absl::SleepFor(absl::Milliseconds(200));
+      const absl::Time now = absl::Now();
+      longest = std::max(longest, now - std::exchange(before, now));
+    }
+    if (longest > absl::Seconds(1)) return false;
+    EXPECT_EQ(Refusals("slow-reader"), refusals);
+    EXPECT_TRUE(Eventually([&] { return Status().connections_size() == 2; }));
+    return true;
+  };
+  int tries = 1;
+  while (!is_served() && tries < 5) ++tries;
+  EXPECT_LT(tries, 5) << "the machine is too busy";
 }
 
 TEST_P(LimitsTest, ASilentClientStreamIsEndedAndItsWorkerIsFree) {
