@@ -21,6 +21,7 @@ BatchWriter::Room BatchWriter::SendBatch() {
     }
     in_batch_.store(0, std::memory_order_relaxed);
   }
+  ordered_part_ = {};
   return Send();
 }
 

@@ -3,6 +3,7 @@
 #ifndef TANDEM_RPC_WIRE_FRAMES_BATCH_WRITER_H_
 #define TANDEM_RPC_WIRE_FRAMES_BATCH_WRITER_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -18,9 +19,10 @@ namespace tandem::rpc {
 // Natural batching, without a timer and without delay where there is little to
 // do. Whoever has something to say appends it, and sends it unless another
 // thread is sending: that one then sends this too, with all that came
-// meanwhile. The thread that works through what one recv(2) brought sends
-// nothing until it is done (BeginBatch, EndBatch): what it says itself goes out
-// in one send(2), and takes no lock unless the order matters.
+// meanwhile. The thread that works through what one recv(2) brought gathers
+// what it says itself (BeginBatch, EndBatch), and takes no lock for it unless
+// the order matters. Of a long batch it sends the beginning early: so the other
+// side works on that while this one works through the rest.
 //
 // Never blocks. Where the socket takes no more, a method returns
 // Room::kResume: whoever is told so, and nobody else is, has Resume() called
@@ -61,7 +63,7 @@ class BatchWriter {
     if (batch_of_this_thread_ == this && !is_in_order_) {
       append(batch_);
       in_batch_.store(batch_.size(), std::memory_order_relaxed);
-      return batch_.size() < kMaxBatch ? Room::kEnough : SendBatch();
+      return part_.IsDue(batch_.size()) ? SendBatch() : Room::kEnough;
     }
     return WriteInOrder(std::move(append));
   }
@@ -72,17 +74,17 @@ class BatchWriter {
     const bool is_in_batch = batch_of_this_thread_ == this;
     MutexLock lock(mu_);
     append(out_);
-    if (out_.size() < kMaxBatch) {
+    if (is_in_batch) {
+      has_ordered_ = true;
+      if (ordered_part_.IsDue(out_.size())) return Send();
       CountUnsent();
-      if (is_in_batch) {
-        has_ordered_ = true;
-        return Room::kEnough;
-      }
-      if (is_held_) {
-        has_held_ = true;
-        // Else Release() may not have seen it.
-        if (is_held_) return Room::kEnough;
-      }
+      return Room::kEnough;
+    }
+    if (is_held_ && out_.size() < kMaxBatch) {
+      CountUnsent();
+      has_held_ = true;
+      // Else Release() may not have seen it.
+      if (is_held_) return Room::kEnough;
     }
     return Send();
   }
@@ -94,6 +96,7 @@ class BatchWriter {
     batch_of_this_thread_ = nullptr;
     const bool has_ordered = has_ordered_.exchange(false);
     const bool has_own = !is_in_order_ && !batch_.is_empty();
+    part_ = {};
     return has_own || has_ordered ? SendBatch() : Room::kEnough;
   }
 
@@ -133,6 +136,24 @@ class BatchWriter {
  private:
   static constexpr std::size_t kMaxBatch = 256 << 10;
 
+  // Tells when enough of a batch is there to send it early: some frames at
+  // first, then twice as many each time, so that a long batch takes few system
+  // calls.
+  class Part {
+   public:
+    // Once for each write; there are `bytes` unsent by now.
+    bool IsDue(std::size_t bytes) {
+      if (++writes_ < most_ && bytes < kMaxBatch) return false;
+      writes_ = 0;
+      most_ = std::min<std::size_t>(2 * most_, 1024);
+      return true;
+    }
+
+   private:
+    std::size_t writes_ = 0;
+    std::size_t most_ = 16;
+  };
+
   Room SendBatch() ABSL_LOCKS_EXCLUDED(mu_);
   // Sends all there is, unless another thread does. Unlocks meanwhile.
   Room Send() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -152,6 +173,7 @@ class BatchWriter {
   const bool is_in_order_;
   // Of the thread that is in the batch; not used kInOrder.
   OutputBuffer batch_;
+  Part part_;
   // Something in out_ is left to EndBatch().
   std::atomic<bool> has_ordered_{false};
   // Between Hold() and Release(); something in out_ is left to that.
@@ -165,6 +187,8 @@ class BatchWriter {
 
   Mutex mu_;
   OutputBuffer out_ ABSL_GUARDED_BY(mu_);
+  // Of the batches that write here.
+  Part ordered_part_ ABSL_GUARDED_BY(mu_);
   std::size_t sending_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   // A thread sends.
   bool is_sending_ ABSL_GUARDED_BY(mu_) = false;
