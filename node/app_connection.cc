@@ -5,11 +5,16 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "node/unread.pb.h"
+#include "rpc/base/status_macros.h"
 #include "rpc/base/version.h"
+#include "rpc/client/call.h"
+#include "rpc/wire/method.h"
 
 namespace tandem::node {
 namespace {
 
+using store::Unread;
 using tendermint::abci::ResponseCheckTx;
 using tendermint::abci::ResponseCommit;
 using tendermint::abci::ResponseFinalizeBlock;
@@ -51,6 +56,26 @@ absl::StatusOr<Response> Named(CallsInFlight::Method method,
                                    " failed: ", answer.status().message()));
 }
 
+const rpc::Method& FinalizeBlockMethod() {
+  static const rpc::Method* const method =
+      &*std::ranges::find(tendermint::abci::ABCIHandler::Table().methods,
+                          "FinalizeBlock", &rpc::Method::name);
+  return *method;
+}
+
+// An answer as it is recorded.
+template <typename Response>
+const absl::StatusOr<Response>& Read(const absl::StatusOr<Response>& answer) {
+  return answer;
+}
+absl::StatusOr<ResponseFinalizeBlock> Read(
+    const absl::StatusOr<Unread>& answer) {
+  if (!answer.ok()) return answer.status();
+  ResponseFinalizeBlock read;
+  if (read.ParseFromString(answer->SerializeAsString())) return read;
+  return absl::InvalidArgumentError("no ResponseFinalizeBlock");
+}
+
 }  // namespace
 
 AppConnection::AppConnection(std::unique_ptr<rpc::Session> session,
@@ -71,7 +96,7 @@ auto AppConnection::Made(CallsInFlight::Method method, const Request& request,
   const std::uint64_t number =
       recorder_ == nullptr ? 0 : recorder_->Began(number_, request);
   auto answer = call();
-  if (recorder_ != nullptr) recorder_->Ended(number, answer);
+  if (recorder_ != nullptr) recorder_->Ended(number, Read(answer));
   return Judged(method, std::move(answer));
 }
 
@@ -148,6 +173,16 @@ absl::StatusOr<ResponseFinalizeBlock> AppConnection::FinalizeBlock(
   return Made(CallsInFlight::kFinalizeBlock, request, [&] {
     return client_.FinalizeBlock(request, {.timeout = kFinalizeTimeout});
   });
+}
+
+absl::StatusOr<std::string> AppConnection::FinalizeBlockUnread(
+    const tendermint::abci::RequestFinalizeBlock& request) {
+  TANDEM_ASSIGN_OR_RETURN(
+      const Unread answer, Made(CallsInFlight::kFinalizeBlock, request, [&] {
+        return rpc::CallAndWait<Unread>(*session_, FinalizeBlockMethod(),
+                                        request, {.timeout = kFinalizeTimeout});
+      }));
+  return answer.SerializeAsString();
 }
 
 absl::StatusOr<ResponseCommit> AppConnection::Commit() {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -84,6 +85,10 @@ class AppConnection {
   absl::StatusOr<tendermint::abci::ResponseProcessProposal> ProcessProposal(
       const tendermint::abci::RequestProcessProposal& request);
   absl::StatusOr<tendermint::abci::ResponseFinalizeBlock> FinalizeBlock(
+      const tendermint::abci::RequestFinalizeBlock& request);
+  // The same, but returns the bytes of the answer, for who knows what they
+  // should be. They may be no ResponseFinalizeBlock.
+  absl::StatusOr<std::string> FinalizeBlockUnread(
       const tendermint::abci::RequestFinalizeBlock& request);
   absl::StatusOr<tendermint::abci::ResponseCommit> Commit();
 

@@ -163,11 +163,11 @@ absl::StatusOr<ResponseFinalizeBlock> BlockStore::LoadResponse(
   return response;
 }
 
-absl::StatusOr<bool> BlockStore::HasResponse(
-    std::int64_t height, const ResponseFinalizeBlock& response) const {
+absl::StatusOr<bool> BlockStore::HasResponse(std::int64_t height,
+                                             std::string_view response) const {
   TANDEM_ASSIGN_OR_RETURN(const rocksdb::PinnableSlice saved,
                           ReadBytes(*db_, KeyOf(kResponse, height)));
-  return saved == response.SerializeAsString();
+  return saved == rocksdb::Slice(response);
 }
 
 absl::StatusOr<store::ResultCodes> BlockStore::LoadCodes(

@@ -57,11 +57,10 @@ class BlockStore {
   absl::StatusOr<tendermint::abci::ResponseFinalizeBlock> LoadResponse(
       std::int64_t height) const;
 
-  // Whether this is what LoadResponse would return, byte for byte; far quicker
+  // Whether these are the bytes of what LoadResponse would return; far quicker
   // than that. Errors: kNotFound too.
-  absl::StatusOr<bool> HasResponse(
-      std::int64_t height,
-      const tendermint::abci::ResponseFinalizeBlock& response) const;
+  absl::StatusOr<bool> HasResponse(std::int64_t height,
+                                   std::string_view response) const;
 
   // The code of each transaction of a committed block; quicker than
   // LoadResponse.

@@ -339,23 +339,36 @@ absl::StatusOr<ResponseFinalizeBlock> Executor::Finalize(
     AppConnection& app, const v1::Block& block) {
   TANDEM_ASSIGN_OR_RETURN(ResponseFinalizeBlock answer,
                           app.FinalizeBlock(FinalizeBlockOf(block)));
+  TANDEM_RETURN_IF_ERROR(CheckAnswer(block, answer));
+  return answer;
+}
+
+absl::Status Executor::CheckAnswer(const v1::Block& block,
+                                   const ResponseFinalizeBlock& answer) const {
   TANDEM_RETURN_IF_ERROR(CheckFinalized(block, answer));
   const std::int64_t height = block.header().height();
-  if (store_.HasResponse(height, answer).value_or(false)) return answer;
   const auto saved = store_.LoadResponse(height);
   if (absl::IsNotFound(saved.status())) {
-    if (height > state_.height()) return answer;
+    if (height > state_.height()) return absl::OkStatus();
     return absl::DataLossError(absl::StrCat(
         "the block store is broken: it has no response to the committed block ",
         height));
   }
   TANDEM_RETURN_IF_ERROR(saved.status());
-  TANDEM_RETURN_IF_ERROR(CheckRepeated(height, *saved, answer));
-  return answer;
+  return CheckRepeated(height, *saved, answer);
 }
 
 absl::Status Executor::Replay(AppConnection& app, const v1::Block& block) {
-  TANDEM_RETURN_IF_ERROR(Finalize(app, block).status());
+  TANDEM_ASSIGN_OR_RETURN(const std::string bytes,
+                          app.FinalizeBlockUnread(FinalizeBlockOf(block)));
+  const std::int64_t height = block.header().height();
+  if (!store_.HasResponse(height, bytes).value_or(false)) {
+    ResponseFinalizeBlock answer;
+    if (!answer.ParseFromString(bytes)) {
+      return Wrong("FinalizeBlock", "returned what is no answer to it");
+    }
+    TANDEM_RETURN_IF_ERROR(CheckAnswer(block, answer));
+  }
   rpc::FailPoint("node/replay-finalized");
   TANDEM_RETURN_IF_ERROR(app.Commit().status());
   rpc::FailPoint("node/replay-committed");

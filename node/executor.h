@@ -94,10 +94,13 @@ class Executor {
            const ValidatorKey& key, OnCommitted on_committed);
 
   absl::StatusOr<v1::Block> Propose(AppConnection& app);
-  // FinalizeBlock, compared with the response that is saved; only that to a
-  // block after the state may be missing.
   absl::StatusOr<tendermint::abci::ResponseFinalizeBlock> Finalize(
       AppConnection& app, const v1::Block& block);
+  // An answer to FinalizeBlock, compared with the response that is saved; only
+  // that to a block after the state may be missing.
+  absl::Status CheckAnswer(
+      const v1::Block& block,
+      const tendermint::abci::ResponseFinalizeBlock& answer) const;
   absl::Status SaveAndTell(ChainState next, v1::Block block,
                            tendermint::abci::ResponseFinalizeBlock response);
   absl::Status AdoptInitChain(const tendermint::abci::ResponseInitChain& answer,

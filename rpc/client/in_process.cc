@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <typeinfo>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -35,6 +36,11 @@ std::unique_ptr<MessageLite> Copy(const MessageLite& message) {
   std::unique_ptr<MessageLite> copy(message.New());
   copy->CheckTypeAndMergeFrom(message);
   return copy;
+}
+
+void MoveReply(const Method& method, MessageLite& from, MessageLite& to) {
+  if (typeid(to) == typeid(*method.reply)) return method.move_reply(from, to);
+  to.ParseFromString(from.SerializeAsString());
 }
 
 absl::Status CheckSize(const Method& method, const MessageLite& message,
@@ -232,7 +238,7 @@ class InProcessTransport::UnaryCall final
     ClientCall* const client = TakeClient();
     if (client == nullptr) return;
     if (reply != nullptr && end.ok()) {
-      method_.move_reply(*reply, *client->reply);
+      MoveReply(method_, *reply, *client->reply);
     }
     client->status = std::move(end);
     client->done(client);

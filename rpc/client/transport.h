@@ -45,7 +45,7 @@ class BlockingCall;
 // returns. While `done` runs, answers to other calls may have to wait.
 struct ClientCall {
   const Method* method = nullptr;
-  google::protobuf::MessageLite* reply = nullptr;
+  google::protobuf::MessageLite* reply = nullptr;  // any that parses the same
   absl::Status status;
   void (*done)(ClientCall*) = nullptr;
   // This call, where the thread that calls Start waits for it: a wire whose

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "gmock/gmock.h"
+#include "google/protobuf/empty.pb.h"
 #include "gtest/gtest.h"
 #include "rpc/client/call.h"
 #include "rpc/client/channel.h"
@@ -63,6 +64,19 @@ TEST(InProcessTransportTest, RowOfAnotherTableIsUnimplemented) {
   const tandem::rpc::Method copy = ProbeHandler::Table().methods[0];
   EXPECT_THAT(tandem::rpc::CallAndWait<Item>(transport, copy, Item(), {}),
               StatusIs(absl::StatusCode::kUnimplemented));
+}
+
+TEST(InProcessTransportTest, AReplyIsReadAsTheTypeThatTheCallerHas) {
+  ProbeService service;
+  InProcessTransport transport({Serve(service)}, {});
+  const tandem::rpc::Method& echo = ProbeHandler::Table().methods[0];
+  ASSERT_EQ(echo.name, "Echo");
+  Item item;
+  item.set_number(7);
+  const auto unread = tandem::rpc::CallAndWait<google::protobuf::Empty>(
+      transport, echo, item, {});
+  ASSERT_THAT(unread, IsOk());
+  EXPECT_EQ(unread->SerializeAsString(), item.SerializeAsString());
 }
 
 TEST(InProcessTransportTest, NeitherSideSeesTheOthersMessage) {
