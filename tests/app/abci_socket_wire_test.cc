@@ -13,6 +13,7 @@
 #include <future>
 #include <memory>
 #include <optional>
+#include <random>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -224,6 +225,28 @@ TEST_F(AbciSocketWireTest, ByteByByteIsAnsweredAsInOneGo) {
   }
   EXPECT_EQ(client.ReadData(), "a");
   EXPECT_EQ(client.ReadData(), std::string(500, 'b'));
+}
+
+TEST_F(AbciSocketWireTest, SplitAnywhereIsAnsweredAsInOneGo) {
+  Start();
+  std::string bytes;
+  std::vector<std::string> said;
+  std::mt19937 random(1);
+  for (int i = 0; i < 200; ++i) {
+    said.emplace_back(random() % 400, static_cast<char>('a' + i % 26));
+    bytes += Delimited(CheckTx(said.back()));
+  }
+  for (int i = 0; i < 20; ++i) {
+    Client client = Connect();
+    const std::jthread writer([&] {
+      for (std::size_t at = 0; at < bytes.size();) {
+        const std::string piece = bytes.substr(at, 1 + random() % 300);
+        client.SendBytes(piece);
+        at += piece.size();
+      }
+    });
+    for (const std::string& each : said) ASSERT_EQ(client.ReadData(), each);
+  }
 }
 
 TEST_F(AbciSocketWireTest, ErrorsAreExceptionsAndTheConnectionGoesOn) {

@@ -13,6 +13,7 @@
 #include <future>
 #include <memory>
 #include <optional>
+#include <random>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -412,6 +413,38 @@ TEST(AbciSocketSessionTest, ByteByByteIsAnsweredAsInOneGo) {
   ABCIClient app(*session);
   const std::string large(1000, 'x');
   EXPECT_EQ(app.CheckTx(CheckTx(large), {.timeout = kLong})->data(), large);
+}
+
+TEST(AbciSocketSessionTest, SplitAnywhereIsAnsweredAsInOneGo) {
+  constexpr int kCalls = 300;
+  FakeServer server([](Peer& peer, const Request& first) {
+    // Also such pieces as end in the middle of an answer's length.
+    std::mt19937 random(1);
+    std::string unsent;
+    for (std::optional<Request> request = first; request;
+         request = peer.Read()) {
+      unsent += Delimited(AnswerTo(*request));
+      // Nothing comes after the answer to a Flush that is held back.
+      std::size_t left = request->has_flush() ? 0 : random() % unsent.size();
+      while (unsent.size() > left) {
+        const std::string piece = unsent.substr(0, 1 + random() % 100);
+        peer.SendBytes(piece);
+        unsent.erase(0, piece.size());
+      }
+    }
+  });
+  const std::unique_ptr<rpc::Session> session = server.Connect();
+  ABCIClient app(*session);
+  Answers answers;
+  for (int i = 0; i < kCalls; ++i) {
+    app.CheckTx(CheckTx(std::string(i, 'x')), {.timeout = kLong},
+                answers.Next());
+  }
+  const auto ends = answers.Wait(kCalls);
+  for (int i = 0; i < kCalls; ++i) {
+    ASSERT_THAT(ends[i], IsOk());
+    EXPECT_EQ(ends[i]->data(), std::string(i, 'x'));
+  }
 }
 
 TEST(AbciSocketSessionTest, CutAtAnyByteEveryCallEndsAndNothingLeaks) {

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -38,6 +39,7 @@ using ::tandem::rpc::testing::StatusIs;
 using ::tandem::test::Eventually;
 using ::tandem::test::OpenDescriptors;
 using ::testing::AllOf;
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::Property;
 
@@ -197,6 +199,37 @@ TEST_F(TtrpcTransportTest, ManyBlockedCallersTakeTurns) {
   server.join();
 }
 
+TEST_F(TtrpcTransportTest, WhoseTimeIsOverKeepsNobodyFromReading) {
+  std::thread server([this] {
+    while (const auto frame = peer().Read()) {
+      peer().Send(ReplyFrame(frame->header.stream, Item()));
+    }
+  });
+  // Their deadlines pass before, while and after they are given the turn.
+  std::atomic<bool> is_done{false};
+  std::vector<std::thread> hurried;
+  for (int i = 0; i < 3; ++i) {
+    hurried.emplace_back([&, i] {
+      for (int j = 1; !is_done; j = (j + i) % 50) {
+        EXPECT_THAT(
+            probe().Echo({}, {.timeout = absl::Microseconds(j)}),
+            AnyOf(IsOk(), StatusIs(absl::StatusCode::kDeadlineExceeded)));
+      }
+    });
+  }
+  absl::Status status;
+  for (int i = 0; i < 1000 && status.ok(); ++i) {
+    status = probe().Echo({}, kLong).status();
+  }
+  EXPECT_THAT(status, IsOk());
+  is_done = true;
+  for (std::thread& thread : hurried) thread.join();
+  // What they asked before is answered first.
+  EXPECT_THAT(probe().Echo({}, kLong), IsOk());
+  transport_->Close();
+  server.join();
+}
+
 TEST_F(TtrpcTransportTest, IdsGrowWhenCallbacksCallToo) {
   std::atomic<int> left{200};
   Event done;
@@ -293,19 +326,41 @@ TEST_F(TtrpcTransportTest, FramesOfAnUnknownTypeOrCallAreIgnored) {
 // Which thread does what.
 
 TEST_F(TtrpcTransportTest, ABlockedCallerRunsNobodysCallback) {
-  Outcome outcome;
-  std::thread::id caller_id;
-  std::thread caller([&] {
-    caller_id = std::this_thread::get_id();
-    EXPECT_THAT(probe().Echo({}, kLong), HoldsNumber(1));
+  // After the first time nothing but the caller wakes the thread for it.
+  for (int i = 0; i < 5; ++i) {
+    Outcome outcome;
+    std::thread::id caller_id;
+    std::thread caller([&] {
+      caller_id = std::this_thread::get_id();
+      EXPECT_THAT(probe().Echo({}, kLong), HoldsNumber(1));
+    });
+    const std::uint32_t blocked = peer().MustRead().header.stream;
+    probe().Echo({}, kLong, outcome.callback());
+    const std::uint32_t other = peer().MustRead().header.stream;
+    peer().Send(ReplyFrame(other, Number(2)) + ReplyFrame(blocked, Number(1)));
+    caller.join();
+    EXPECT_THAT(outcome.Wait(), HoldsNumber(2));
+    EXPECT_NE(outcome.thread, caller_id);
+  }
+}
+
+TEST_F(TtrpcTransportTest, CallersAndCallbacksAreAnsweredInTurn) {
+  std::thread server([this] {
+    while (const auto frame = peer().Read()) {
+      peer().Send(ReplyFrame(frame->header.stream, Number(1)));
+    }
   });
-  const std::uint32_t blocked = peer().MustRead().header.stream;
-  probe().Echo({}, kLong, outcome.callback());
-  const std::uint32_t other = peer().MustRead().header.stream;
-  peer().Send(ReplyFrame(other, Number(2)) + ReplyFrame(blocked, Number(1)));
-  caller.join();
-  EXPECT_THAT(outcome.Wait(), HoldsNumber(2));
-  EXPECT_NE(outcome.thread, caller_id);
+  for (int i = 0; i < 20; ++i) {
+    // Leaves the turn to nobody.
+    for (int j = 0; j < 3; ++j) {
+      EXPECT_THAT(probe().Echo({}, kLong), HoldsNumber(1));
+    }
+    Outcome outcome;
+    probe().Echo({}, kLong, outcome.callback());
+    EXPECT_THAT(outcome.Wait(), HoldsNumber(1));
+  }
+  transport_->Close();
+  server.join();
 }
 
 TEST_F(TtrpcTransportTest, ACallbackMayBlockForAnotherCall) {
@@ -330,6 +385,40 @@ TEST_F(TtrpcTransportTest, ACallbackMayBlockForAnotherCall) {
   peer().Send(ReplyFrame(within, Number(2)));
   EXPECT_TRUE(second_ended.Wait());
   EXPECT_THAT(third.Wait(), HoldsNumber(3));
+}
+
+// The callback waits until the caller who reads gives up the turn to read.
+TEST_F(TtrpcTransportTest, ACallbackMayBlockWhileAnotherCallerReads) {
+  for (int i = 0; i < 20; ++i) {
+    std::thread reader([this] {
+      EXPECT_THAT(probe().Echo(Number(1), kLong), HoldsNumber(1));
+    });
+    std::map<std::int64_t, std::uint32_t> ids;
+    const auto take = [&] {
+      const auto frame = peer().MustRead();
+      Item item;
+      EXPECT_TRUE(item.ParseFromString(std::string(frame.request().payload)));
+      ids[item.number()] = frame.header.stream;
+    };
+    take();
+    Event ended;
+    probe().Echo(Number(2), {.timeout = absl::Milliseconds(1)},
+                 [&](const absl::StatusOr<Item>& late) {
+                   EXPECT_THAT(late,
+                               StatusIs(absl::StatusCode::kDeadlineExceeded));
+                   EXPECT_THAT(probe().Echo(Number(3), kLong), HoldsNumber(3));
+                   ended.Set();
+                 });
+    Outcome other;
+    probe().Echo(Number(4), kLong, other.callback());
+    for (int frame = 0; frame < 3; ++frame) take();
+    peer().Send(ReplyFrame(ids[1], Number(1)));
+    reader.join();
+    peer().Send(ReplyFrame(ids[3], Number(3)));
+    EXPECT_TRUE(ended.Wait());
+    peer().Send(ReplyFrame(ids[4], Number(4)));
+    EXPECT_THAT(other.Wait(), HoldsNumber(4));
+  }
 }
 
 TEST_F(TtrpcTransportTest, TheTransportMayBeDestroyedWithinACallback) {
