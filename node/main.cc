@@ -310,7 +310,8 @@ int Main(int argc, char** argv) {
   DeclareApp(program, arguments);
   const rpc::ProgramOptions options(program, "node");
   DeclareChain(program, arguments);
-  std::unique_ptr<rpc::Termination> termination;
+  // Never destroyed: it would give up the signals while the process still ends.
+  static auto& termination = *new std::unique_ptr<rpc::Termination>();
   bool is_conflict = false;
   const int status = rpc::RunProgram(program, argc, argv, [&] {
     return Run(arguments, options, termination, is_conflict);
