@@ -347,7 +347,11 @@ class GrpcTransport::Stream final
     if (is_writing_ || is_done_) return;
     if (!outbox_.is_empty()) {
       is_writing_ = true;
-      StartWrite(outbox_.Next());
+      const ByteBuffer* const next = outbox_.Next();
+      // Those behind it go with it, in few system calls.
+      grpc::WriteOptions options;
+      if (!outbox_.is_empty()) options.set_buffer_hint();
+      StartWrite(next, options);
     } else if (is_closing_) {
       is_closing_ = false;
       is_writing_ = true;
