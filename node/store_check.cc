@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "node/block.h"
@@ -28,6 +29,18 @@ constexpr char kRestore[] =
     "restore the node's directory from a backup; the application then needs "
     "to be at the backup's height or before it";
 
+void AddFault(StoreReport& report, Fault fault) {
+  // What is damaged in a file is said once, not for all that lies there.
+  for (const Fault& said : report.faults) {
+    if (said.height == 0 && absl::StrContains(fault.what, said.what)) return;
+  }
+  if (report.faults.size() < StoreReport::kMostFaults) {
+    report.faults.push_back(std::move(fault));
+  } else if (report.faults.size() == StoreReport::kMostFaults) {
+    report.faults.push_back({fault.height, "there is more, not shown", ""});
+  }
+}
+
 // One walk through a store.
 class StoreCheck {
  public:
@@ -47,11 +60,7 @@ class StoreCheck {
 
   void Add(std::int64_t height, std::string what,
            std::string remedy = kRestore) {
-    if (report_.faults.size() < StoreReport::kMostFaults) {
-      report_.faults.push_back({height, std::move(what), std::move(remedy)});
-    } else if (report_.faults.size() == StoreReport::kMostFaults) {
-      report_.faults.push_back({height, "there is more, not shown", ""});
-    }
+    AddFault(report_, {height, std::move(what), std::move(remedy)});
   }
   void Expect(bool holds, std::int64_t height, const char* what) {
     if (!holds) Add(height, what);
@@ -249,7 +258,7 @@ absl::StatusOr<StoreReport> CheckStore(
                           ChainDirectory::OpenToRead(directory));
   StoreReport report;
   const auto add = [&report](const absl::Status& status) {
-    report.faults.push_back({0, std::string(status.message()), kRestore});
+    AddFault(report, {0, std::string(status.message()), kRestore});
   };
   if (!data.genesis.ok()) add(data.genesis.status());
   if (!data.key.ok()) add(data.key);

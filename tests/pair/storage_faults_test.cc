@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "rpc/base/file.h"
@@ -486,6 +487,19 @@ TEST_F(DamageTest, AFlippedBitIsFoundAndNeverServed) {
   }
   ASSERT_THAT(pair_.Start(), IsOk());
   ExpectAllIsWell();
+}
+
+TEST_F(DamageTest, TheDoctorSaysOnceWhatIsDamaged) {
+  ASSERT_NO_FATAL_FAILURE(MakeChain());
+  for (const double where : {0.2, 0.4, 0.6}) {
+    FlipBit(FileIn(node_data() + "/blocks", ".sst"), where);
+    const Said said = Doctor();
+    EXPECT_EQ(said.status, 1) << said.words;
+    const std::vector<std::string> parts =
+        absl::StrSplit(said.words, "Corruption: ");
+    EXPECT_EQ(parts.size(), 2u) << said.words;
+    Restore();
+  }
 }
 
 TEST_F(DamageTest, ATruncatedOrMissingFileIsFoundAndNeverServed) {
