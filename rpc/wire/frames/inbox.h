@@ -52,10 +52,12 @@ class Inbox {
   void Receive(google::protobuf::MessageLite* into,
                MessageStream::Received done) ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Of messages, some of which may be empty.
   struct Unread {
     std::size_t messages = 0;
     std::size_t bytes = 0;
+
+    // An empty message takes some as well.
+    std::size_t memory() const { return bytes + 64 * messages; }
   };
   Unread unread() const ABSL_LOCKS_EXCLUDED(mu_);
 

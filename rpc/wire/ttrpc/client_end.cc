@@ -20,7 +20,6 @@ constexpr std::uint32_t kGrant = kInitialCredit / 2;
 // What may be unread of a stream whose sender counts no credit. An empty
 // message takes room as well.
 constexpr std::size_t kMaxUnreadBytes = 8 << 20;
-constexpr std::size_t kMessageOverhead = 64;
 
 }  // namespace
 
@@ -106,8 +105,7 @@ void ClientEnd::OnMessage(std::string_view bytes) {
                    method_.path,
                    ": the server sent more messages than it had credit for")));
     }
-  } else if (unread.bytes + unread.messages * kMessageOverhead >=
-             kMaxUnreadBytes) {
+  } else if (unread.memory() >= kMaxUnreadBytes) {
     return connection_->GiveUp(
         id_,
         absl::ResourceExhaustedError(absl::StrCat(

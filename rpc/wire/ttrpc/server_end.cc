@@ -22,11 +22,6 @@ constexpr std::size_t kMaxUnread = 256 << 10;
 // What a client may send that was not agreed with: beyond it, its stream fails.
 // A message takes room besides its bytes.
 constexpr std::size_t kMaxUnreadOfOthers = 4 << 20;
-constexpr std::size_t kMessageOverhead = 64;
-
-std::size_t MemoryOf(const Inbox::Unread& unread) {
-  return unread.bytes + unread.messages * kMessageOverhead;
-}
 
 }  // namespace
 
@@ -75,7 +70,7 @@ void ServerEnd::Push(std::string_view bytes) {
           target_.method->path,
           ": the client sent more messages than it has credit for")));
     }
-  } else if (MemoryOf(unread) > kMaxUnreadOfOthers) {
+  } else if (unread.memory() > kMaxUnreadOfOthers) {
     return Fail(absl::ResourceExhaustedError(absl::StrCat(
         target_.method->path,
         ": the handler reads too slowly: ", unread.messages, " messages of ",
@@ -123,7 +118,7 @@ bool ServerEnd::HoldUnread() {
   if (memory == nullptr) return true;
   MutexLock lock(mu_);
   if (has_left_) return true;
-  const std::size_t bytes = MemoryOf(inbox_.unread());
+  const std::size_t bytes = inbox_.unread().memory();
   if (bytes > held_memory_) {
     if (memory->Take(bytes - held_memory_) != nullptr) return false;
   } else {
