@@ -96,7 +96,7 @@ class BatchWriter {
     batch_of_this_thread_ = nullptr;
     const bool has_ordered = has_ordered_.exchange(false);
     const bool has_own = !is_in_order_ && !batch_.is_empty();
-    part_ = {};
+    if (!is_in_order_) part_ = {};
     return has_own || has_ordered ? SendBatch() : Room::kEnough;
   }
 
@@ -171,7 +171,8 @@ class BatchWriter {
 
   const int fd_;
   const bool is_in_order_;
-  // Of the thread that is in the batch; not used kInOrder.
+  // Of the thread that is in the batch; not used kInOrder, where there may be
+  // several.
   OutputBuffer batch_;
   Part part_;
   // Something in out_ is left to EndBatch().

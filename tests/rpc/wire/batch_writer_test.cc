@@ -213,6 +213,23 @@ TEST_P(BatchInOrderTest, IsSentBeforeWhatIsSaidLater) {
   EXPECT_THAT(Sent(), IsEmpty());
 }
 
+TEST_P(BatchInOrderTest, SeveralThreadsMayBeInBatches) {
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([this] {
+      for (int batch = 0; batch < 20; ++batch) {
+        writer_->BeginBatch();
+        for (int n = 0; n < 40; ++n) Say("x");
+        EXPECT_EQ(writer_->EndBatch(), Room::kEnough);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  std::size_t bytes = 0;
+  for (const std::string& packet : Sent()) bytes += packet.size();
+  EXPECT_EQ(bytes, 4u * 20 * 40);
+}
+
 INSTANTIATE_TEST_SUITE_P(Of, BatchInOrderTest,
                          ::testing::Values(Batch::kInOrder),
                          [](const auto&) { return "Threads"; });
