@@ -216,7 +216,7 @@ absl::Status AbciSocketLane::Answer(const SocketFrame& frame) {
     return broken;
   }
   server_.SetAnswered();
-  Finish(asked, end);
+  Finish(asked, std::move(end));
   if (asked.kind == &abci::FlushCall()) {
     ResumeIf(writer_.Write([this](OutputBuffer& out) {
       MutexLock lock(mu_);
