@@ -74,7 +74,7 @@ function(tandem_test path)
   endif()
   string(REPLACE "/" "_" name ${path})
   add_executable(${name}_test ${tandem_SOURCE_DIR}/tests/${path}_test.cc ${ARG_SRCS}
-    $<TARGET_OBJECTS:tests_no_socket_left>)
+    $<TARGET_OBJECTS:tests_everywhere>)
   target_compile_options(${name}_test PRIVATE ${TANDEM_COPTS})
   target_link_libraries(${name}_test PRIVATE ${ARG_DEPS} tandem::rpc_testing
     GTest::gmock_main absl::strings absl::time)
