@@ -23,24 +23,32 @@ namespace {
 // Of the thread that checks, while it is to meet a gRPC that closes too early.
 thread_local bool closes_early = false;
 thread_local int served = -1;
+thread_local bool has_left = false;
 
 }  // namespace
 
 // The linker takes these for libc's. The first shows which descriptor gRPC is
-// given; the check calls the second once the handler knows that its client has
-// left, and it has something else behind the descriptor by then. A mutex that
-// is contended sleeps as well, but for microseconds.
+// given, the second that its client leaves. The check calls the third once the
+// handler knows that; it has something else behind the descriptor by then. A
+// lock that is contended may have slept before.
 extern "C" int socketpair(int domain, int type, int protocol,
                           int fds[2]) noexcept {
   const auto result =
       static_cast<int>(::syscall(SYS_socketpair, domain, type, protocol, fds));
-  if (closes_early && result == 0) served = fds[1];
+  if (closes_early && result == 0) {
+    served = fds[1];
+    has_left = false;
+  }
   return result;
 }
 
+extern "C" int shutdown(int fd, int how) noexcept {
+  has_left = true;
+  return static_cast<int>(::syscall(SYS_shutdown, fd, how));
+}
+
 extern "C" int nanosleep(const timespec* wanted, timespec* left) {
-  constexpr long kMillisecond = 1'000'000;
-  if (served >= 0 && wanted->tv_nsec >= kMillisecond) {
+  if (served >= 0 && has_left) {
     const int fd = std::exchange(served, -1);
     const tandem::rpc::UniqueFd other(::open("/dev/null", O_RDWR | O_CLOEXEC));
     EXPECT_EQ(::dup3(other.get(), fd, O_CLOEXEC), fd);
