@@ -177,6 +177,9 @@ class HostileClientsTest : public ::testing::Test {
     descriptors_ = test::OpenDescriptors().size();
   }
   std::string path() const { return dir_.File("s"); }
+  std::unique_ptr<Channel> OverGrpc() const {
+    return *Channel::Connect(dir_.Address("s"), {.wire = ClientWire::kGrpc});
+  }
 
   absl::Status EchoAs(uid_t uid) {
     Item request;
@@ -448,7 +451,7 @@ TEST_F(HostileClientsTest, CallsThatAreOnlyBegunAreLimitedToo) {
 // Who has as many calls in flight as it may, again and again, is not ended.
 TEST_F(HostileClientsTest, ManyCallsAtOnceAreNoFlood) {
   Start({.max_calls_per_connection = 410});
-  channel_ = *Channel::Connect(dir_.Address("s"), {.wire = ClientWire::kGrpc});
+  channel_ = OverGrpc();
   Item request;
   request.set_number(::geteuid());
   for (int round = 0; round < 20; ++round) {
@@ -522,7 +525,7 @@ TEST_F(HostileClientsTest, WhoReadsNothingHoldsUpNoStop) {
               server_->Stop(absl::Seconds(20)));
 }
 
-// Stopped, they neither leave nor read nor write: the server's pings notice.
+// Stopped, they neither leave nor read nor write: gRPC's pings notice.
 TEST_F(HostileClientsTest, StoppedClientsAreNoticedAndTheIdleAreKept) {
   if (!test::RunsAlone()) GTEST_SKIP() << test::kRunsAlone;
   if (!IsLong()) {
@@ -532,14 +535,14 @@ TEST_F(HostileClientsTest, StoppedClientsAreNoticedAndTheIdleAreKept) {
   const auto client = [&](bool with_call) {
     return [this, &go, with_call] {
       go.WaitClosed();
-      const auto channel = Channel::Connect(dir_.Address("s"));
+      const auto channel = OverGrpc();
       Item request;
       request.set_number(::geteuid());
       if (with_call) {
-        ProbeClient(**channel).Hang(request, {}, [](const auto&) {});
+        ProbeClient(*channel).Hang(request, {}, [](const auto&) {});
       }
       // Goes the same way, so the call is there when this is answered.
-      ProbeClient(**channel).Echo(request).IgnoreError();
+      ProbeClient(*channel).Echo(request).IgnoreError();
       ::raise(SIGSTOP);
       return 0;
     };
@@ -547,7 +550,8 @@ TEST_F(HostileClientsTest, StoppedClientsAreNoticedAndTheIdleAreKept) {
   const test::Child idle(client(false));
   const test::Child calling(client(true));
   Start({.workers = 2});
-  auto session = channel_->OpenSession(absl::Seconds(20));
+  const auto ours = OverGrpc();
+  auto session = ours->OpenSession(absl::Seconds(20));
   ASSERT_THAT(session, IsOk());
   const int calls = service_.calls;
   go.Close();
