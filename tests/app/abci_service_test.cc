@@ -18,12 +18,6 @@
 #include "rpc/testing/status_matchers.h"
 #include "rpc/testing/temp_dir.h"
 
-// RocksDB and the part of Abseil that is in a library are built without
-// ThreadSanitizer, which then does not see how they order what threads do.
-extern "C" const char* __tsan_default_suppressions() {
-  return "race:rocksdb::\nrace:Unref\n";
-}
-
 namespace tandem::app {
 namespace {
 

@@ -6,12 +6,6 @@
 #include "absl/strings/str_join.h"
 #include "rpc/base/sha256.h"
 
-// RocksDB and the part of Abseil that is in a library are built without
-// ThreadSanitizer, which then does not see how they order what threads do.
-extern "C" const char* __tsan_default_suppressions() {
-  return "race:rocksdb::\nrace:Unref\n";
-}
-
 namespace tandem::node {
 
 using rpc::MutexLock;

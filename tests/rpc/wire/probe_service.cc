@@ -6,12 +6,6 @@
 
 #include "absl/strings/cord.h"
 
-// absl::Status counts its owners in a library that is built without
-// ThreadSanitizer, which then does not see how that orders what threads do.
-extern "C" const char* __tsan_default_suppressions() {
-  return "race:absl::*Status::*Unref\nrace:absl::*Status::~Status\n";
-}
-
 namespace tests::wire {
 
 using tandem::rpc::Call;
